@@ -1,0 +1,46 @@
+# Everything there is to type. Each target installs the Debian packages that it needs and says so.
+# On a bare Debian 12 or 13 with Rust, as root: make demo; make test.
+
+NEED  := packaging/need.sh
+CARGO ?= cargo
+# Where the programs come to be; the demo and the tests look beside themselves.
+OUT    = $(shell $(CARGO) metadata --no-deps --format-version=1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+PREFIX ?= /usr/local
+
+# A C compiler links Rust programs; setpriv, nsenter and mount are in packages of every Debian.
+BUILD := gcc libc6-dev
+RUN   := util-linux mount
+
+.PHONY: help demo test lint bench install build
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name says; do printf '%-14s%s\n' "$$name" "$$says"; done
+
+demo: build ## show the whole way in six steps, with a real redis; leaves nothing behind
+	@$(NEED) $(RUN)
+	@packaging/peers.sh $(OUT)/peers
+	@$(OUT)/debug/demo
+
+test: build ## run every test, those against the real kernel included (root)
+	@$(NEED) $(RUN) python3
+	@packaging/peers.sh $(OUT)/peers
+	$(CARGO) test --workspace --quiet
+
+lint: ## formatting, clippy without a warning, and the rules of the architecture
+	@$(NEED) $(BUILD)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) test --package tests --test architecture --quiet
+
+bench: build ## measure, and print the ratios of docs/performance.md
+	@$(NEED) $(RUN)
+	@$(OUT)/debug/bench
+
+install: build ## put the three programs below PREFIX (default /usr/local)
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(OUT)/debug/deploy
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(OUT)/debug/deploy-inject $(OUT)/debug/secretsd
+
+build:
+	@$(NEED) $(BUILD)
+	$(CARGO) build --workspace --quiet

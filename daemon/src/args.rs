@@ -1,0 +1,54 @@
+//! The command line of secretsd.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps the secrets of this host and shows each service its own view of them.
+#[derive(Debug, Parser)]
+#[command(name = "secretsd", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Serve until a signal ends it; started by `deploy-inject up` or systemd, not by hand
+    Serve(Folders),
+    /// Make a new store in an empty state folder; `deploy init` runs this as secretsd's user
+    Init(Init),
+}
+
+/// Where the store and the sockets are.
+#[derive(Debug, Args)]
+pub struct Folders {
+    /// Folder of the store, 0700, owned by secretsd's user
+    #[arg(long, env = "DEPLOY_STATE_DIR", default_value = "/var/lib/deploy-secrets")]
+    pub state_dir: PathBuf,
+    /// Folder of sockets and mounts
+    #[arg(long, env = "DEPLOY_RUN_DIR", default_value = "/run/deploy")]
+    pub run_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Folder of the store, 0700, owned by secretsd's user
+    #[arg(long, env = "DEPLOY_STATE_DIR", default_value = "/var/lib/deploy-secrets")]
+    pub state_dir: PathBuf,
+    /// Cipher of the sealed records; ChaCha20 is the faster one on a CPU without AES
+    #[arg(long, value_enum, default_value_t = CipherName::Aes256Gcm)]
+    pub cipher: CipherName,
+    /// First key slot: a passphrase, read from standard input up to its end; otherwise a key file
+    #[arg(long)]
+    pub passphrase_stdin: bool,
+    /// Where the key file of the first slot goes (default: STATE_DIR/file-slot.key)
+    #[arg(long, conflicts_with = "passphrase_stdin")]
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum CipherName {
+    Aes256Gcm,
+    Chacha20Poly1305,
+}

@@ -1,0 +1,73 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Starts secretsd, and puts services' views of their secrets into their mount namespaces.
+#[derive(Debug, Parser)]
+#[command(name = "deploy-inject", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run secretsd and the injector until SIGTERM or Ctrl-C, and start them again when they end
+    ///
+    /// Prints `ready` when both are. Example:
+    ///   deploy-inject up --user deploy-secrets
+    #[command(verbatim_doc_comment)]
+    Up {
+        /// Folder of the store, made by `deploy init`
+        #[arg(long, env = "DEPLOY_STATE_DIR", default_value = "/var/lib/deploy-secrets")]
+        state_dir: PathBuf,
+        #[command(flatten)]
+        run: RunDir,
+        /// secretsd's user: a name, a number, or UID:GID; not root
+        #[arg(long, env = "DEPLOY_USER", default_value = "deploy-secrets")]
+        user: String,
+        /// The program secretsd (default: the one beside this program)
+        #[arg(long)]
+        secretsd: Option<PathBuf>,
+    },
+    /// Serve as the injector; started by `up` or systemd, not by hand
+    Serve {
+        #[command(flatten)]
+        run: RunDir,
+        /// secretsd's uid: who besides root may connect
+        #[arg(long)]
+        daemon_uid: u32,
+    },
+    /// Take views and mounts of a run folder away; run by `up` before its start and after its end
+    #[command(hide = true)]
+    Clean {
+        #[command(flatten)]
+        run: RunDir,
+        /// Leave running services and the registry as they are
+        #[arg(long)]
+        keep_instances: bool,
+    },
+    /// A supervisor without a terminal; started by `deploy run --detach`
+    #[command(hide = true)]
+    Supervise,
+    /// Become a service's command, with secrets in variables; started by a supervisor
+    #[command(hide = true)]
+    Exec {
+        /// NAME=FILE
+        #[arg(long)]
+        env: Vec<OsString>,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RunDir {
+    /// Folder of sockets and mounts
+    #[arg(long, env = "DEPLOY_RUN_DIR", default_value = "/run/deploy")]
+    pub run_dir: PathBuf,
+}

@@ -1,0 +1,120 @@
+//! Takes a run folder's views and mounts away: what the keeper runs before it starts anything, and
+//! after it stopped everything; under systemd, a unit's `ExecStopPost=`.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use control::inner::InstanceRecord;
+
+use crate::apply::{Hands, Namespace};
+use crate::mounts::{Mount, Mounts};
+use crate::plan::Step;
+use crate::registry::Registry;
+use crate::run_dir::RunDir;
+use crate::{folders, process};
+
+/// A mount may lie over another one that a killed predecessor left; more than this is no accident.
+const LAYERS: usize = 64;
+
+/// Takes the views out of the services that run (`keep_instances` leaves them, and the registry),
+/// detaches the master mounts, and removes the folders of both. Goes on after a failure, and logs
+/// it: there is nobody who could do better.
+///
+/// # Errors
+/// The registry cannot be read.
+pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
+    let run_dir = RunDir::new(run_dir);
+    if !keep_instances && run_dir.instances().exists() {
+        let (_, records) = Registry::open(&run_dir.instances())?;
+        for record in &records {
+            if let Err(error) = take_out(record) {
+                log::warn!("instance {} of {}: {error}", record.number, record.service);
+            }
+        }
+        folders::sweep(records.iter().flat_map(targets));
+    }
+    detach_masters(&run_dir)?;
+    if !keep_instances {
+        let folders = [
+            run_dir.views().join("secret"),
+            run_dir.views().join("config"),
+            run_dir.views(),
+            run_dir.operator_tree(),
+        ];
+        for folder in folders {
+            remove(&folder, std::fs::remove_dir(&folder));
+        }
+        let instances = run_dir.instances();
+        remove(&instances, std::fs::remove_dir_all(&instances));
+    }
+    Ok(())
+}
+
+/// Where an instance's views are.
+pub(crate) fn targets(record: &InstanceRecord) -> [&Path; 2] {
+    [&record.targets.secret, &record.targets.config]
+}
+
+/// The process of a record, if it still lives, in the namespace that the record says.
+pub(crate) fn live_process(record: &InstanceRecord) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(record.pid)?;
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+    // With the pidfd held, what /proc says is of this very process, or of none.
+    let stat = process::stat(record.pid).ok()?;
+    let same = stat.start_time == record.start_time
+        && process::mount_namespace(record.pid).is_ok_and(|inode| inode == record.mount_ns);
+    (same && !process::has_ended(&pidfd)).then_some(pidfd)
+}
+
+/// Detaches an instance's views in its namespace, if there is one any more.
+pub(crate) fn take_out(record: &InstanceRecord) -> io::Result<()> {
+    let Some(pidfd) = live_process(record) else {
+        return Ok(());
+    };
+    let mounts = Mounts::of(record.pid)?;
+    let points: Vec<PathBuf> = targets(record)
+        .into_iter()
+        .filter(|target| mounts.exactly_at(target).is_some_and(|m| m.is_ours()))
+        .map(Path::to_owned)
+        .collect();
+    sys::namespace::inside(pidfd.as_fd(), move || {
+        let mut namespace = Namespace::enter_to_detach()?;
+        points
+            .into_iter()
+            .try_for_each(|point| namespace.forward(&Step::TakeOut { point }))
+    })
+}
+
+/// Detaches every mount of ours below the run folder, also what a killed predecessor left.
+pub(crate) fn detach_masters(run_dir: &RunDir) -> io::Result<()> {
+    // Detaching changes the working folder, hence a thread that shares its own with nobody.
+    let own = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )?;
+    sys::namespace::inside(own.as_fd(), || detach_below(run_dir.path()))
+}
+
+fn detach_below(folder: &Path) -> io::Result<()> {
+    let mut here = Namespace::enter_to_detach()?;
+    for _ in 0..LAYERS {
+        let mounts = Mounts::here()?;
+        let is_ours = |m: &&Mount| m.is_ours() && m.point.starts_with(folder);
+        let Some(top) = mounts.iter().rev().find(is_ours) else {
+            return Ok(());
+        };
+        let point = top.point.clone();
+        here.forward(&Step::TakeOut { point })?;
+    }
+    Err(io::Error::other("mounts keep coming back below the run folder"))
+}
+
+fn remove(path: &Path, result: io::Result<()>) {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::warn!("{} stays: {error}", path.display());
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,79 @@
+//! secretsd's user: who it is, and how a program is run as it.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
+use std::path::{Path, PathBuf};
+
+use sys::process::Spawn;
+use sys::users::Account;
+
+/// A program to be run as secretsd's user.
+#[derive(Clone, Debug)]
+pub struct DaemonCommand {
+    /// The program, an absolute path.
+    pub program: PathBuf,
+    /// Its arguments, without the program itself.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+/// Runs `command` as secretsd's own user (a name, a number, or `UID:GID`), with descriptors 0, 1
+/// and 2 of the caller, no capability, no new privileges and an empty network namespace, and waits
+/// for it. Gives its exit code, 128 + signal if a signal ended it.
+///
+/// # Errors
+/// The user is unknown, or the program cannot be started.
+pub fn as_daemon_user(user: &str, command: &DaemonCommand) -> io::Result<i32> {
+    let account = find(user)?;
+    let mut spawn = Spawn::new(&command.program)
+        .user(account.uid, account.gid, &[])
+        .new_net_namespace()
+        .drop_capabilities()
+        .no_new_privileges();
+    for arg in &command.args {
+        spawn = spawn.arg(arg);
+    }
+    for (name, value) in &command.env {
+        spawn = spawn.env(name, value);
+    }
+    Ok(spawn.start()?.wait()?.code_or_signal())
+}
+
+/// Makes a state folder that only secretsd's user can enter (0700), or checks that an existing one
+/// is that user's. What is above it must exist. Says whether it was made.
+///
+/// # Errors
+/// The user is unknown, the folder belongs to somebody else, or it cannot be made.
+pub fn prepare_state_dir(user: &str, state_dir: &Path) -> io::Result<bool> {
+    let account = find(user)?;
+    match DirBuilder::new().mode(0o700).create(state_dir) {
+        Ok(()) => {
+            lchown(state_dir, Some(account.uid), Some(account.gid))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = state_dir.symlink_metadata()?;
+            if found.is_dir() && found.uid() == account.uid {
+                return Ok(false);
+            }
+            let state_dir = state_dir.display();
+            Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("{state_dir} is there and is not a folder of user {user}"),
+            ))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn find(user: &str) -> io::Result<Account> {
+    sys::users::account(user)?.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no user `{user}`; name another one with --user, or make it: adduser --system --group {user}"),
+        )
+    })
+}

@@ -1,0 +1,63 @@
+//! deploy-inject: keeper, injector, and the parts of a supervisor that need a process of their own.
+#![forbid(unsafe_code)]
+
+mod arguments;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use injector::keeper::{UpOptions, up};
+use injector::server::{ServeOptions, serve};
+
+use crate::arguments::{Arguments, Verb};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format_target(false)
+        .init();
+    match run(Arguments::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("deploy-inject: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Up {
+            state_dir,
+            run,
+            user,
+            secretsd,
+        } => up(&UpOptions {
+            state_dir,
+            run_dir: run.run_dir,
+            user,
+            secretsd,
+            injector: None,
+        })?,
+        Verb::Serve { run, daemon_uid } => serve(&ServeOptions {
+            run_dir: run.run_dir,
+            daemon_uid,
+        })?,
+        Verb::Clean {
+            run,
+            keep_instances,
+        } => injector::clean(&run.run_dir, keep_instances)
+            .with_context(|| format!("cannot clean {}", run.run_dir.display()))?,
+        Verb::Supervise => return Ok(exit(injector::supervisor::run_detached())),
+        Verb::Exec {
+            env,
+            program,
+            args,
+        } => return Err(injector::exec::exec(&env, &program, &args).into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

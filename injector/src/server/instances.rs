@@ -1,0 +1,291 @@
+//! The instances: made for a supervisor, attached, and ended.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use control::inner::{FromInjector, InstanceRecord, Reply};
+use model::Manifest;
+use sys::lock::lock;
+
+use super::Injector;
+use super::connections::Connections;
+use crate::apply::{Namespace, apply};
+use crate::mounts::Mounts;
+use crate::plan::{Survey, Target, Tree, plan};
+use crate::registry::{FORMAT, Registry};
+use crate::{clean, folders, process};
+
+/// What a supervisor asks for, with the process that waits for it.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub manifest: Manifest,
+    pub manifest_path: PathBuf,
+    pub uid: u32,
+    pub gid: u32,
+    pub cgroup: Option<String>,
+    /// The service's first process, which has not run anything yet.
+    pub service: OwnedFd,
+    pub supervisor: OwnedFd,
+}
+
+/// An instance of which this injector knows.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub record: InstanceRecord,
+    pub service: Arc<OwnedFd>,
+    pub supervisor: Option<Arc<OwnedFd>>,
+}
+
+/// All of them, and the registry that outlives us.
+#[derive(Debug)]
+pub(super) struct Instances {
+    registry: Mutex<Registry>,
+    live: Mutex<BTreeMap<u32, Live>>,
+}
+
+impl Instances {
+    /// Reads the registry. Gives the records of those that ended while nobody looked, too.
+    pub fn open(folder: &Path) -> io::Result<(Instances, Vec<InstanceRecord>)> {
+        let (registry, records) = Registry::open(folder)?;
+        let mut live = BTreeMap::new();
+        let mut ended = Vec::new();
+        for record in records {
+            let Some(service) = clean::live_process(&record) else {
+                ended.push(record);
+                continue;
+            };
+            let supervisor = supervisor_of(record.pid);
+            let number = record.number;
+            let one = Live {
+                record,
+                service: Arc::new(service),
+                supervisor: supervisor.map(Arc::new),
+            };
+            live.insert(number, one);
+        }
+        let instances = Instances {
+            registry: Mutex::new(registry),
+            live: Mutex::new(live),
+        };
+        Ok((instances, ended))
+    }
+
+    /// All records.
+    pub fn records(&self) -> Vec<InstanceRecord> {
+        let live = lock(&self.live);
+        live.values().map(|one| one.record.clone()).collect()
+    }
+
+    /// What `look` finds worth doing, over all instances; the lock is held meanwhile.
+    pub fn look<T>(&self, mut look: impl FnMut(&Live) -> Option<T>) -> Vec<T> {
+        lock(&self.live).values().filter_map(&mut look).collect()
+    }
+
+    /// Keeps what secretsd says of an instance's entries, in the registry too.
+    pub fn entries(&self, number: u32, entries: Vec<control::inner::Entry>) -> io::Result<()> {
+        let mut live = lock(&self.live);
+        let one = live.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
+        one.record.entries = entries;
+        lock(&self.registry).put(&one.record)
+    }
+}
+
+/// Whoever started the service; `None` if it is gone already.
+fn supervisor_of(pid: i32) -> Option<OwnedFd> {
+    let parent = process::stat(pid).ok()?.parent;
+    let parent = rustix::process::Pid::from_raw(parent)?;
+    rustix::process::pidfd_open(parent, rustix::process::PidfdFlags::empty()).ok()
+}
+
+impl Injector {
+    /// Makes an instance: number, view, registry, mounts; all of it or nothing.
+    pub(super) fn make(&self, wanted: Wanted) -> Reply {
+        let record = match self.draft(&wanted) {
+            Ok(record) => record,
+            Err(error) => return failed(&format!("cannot look at the service's process: {error}")),
+        };
+        let number = record.number;
+        // secretsd first: it says whether the service may have what it asks for.
+        let made = match self.daemon.ask(
+            FromInjector::Make {
+                instance: record.clone(),
+            },
+            &[],
+        ) {
+            Ok(Reply::Made { entries, .. }) => entries,
+            Ok(refused) => return refused,
+            Err(error) => return failed(&error.to_string()),
+        };
+        let record = InstanceRecord {
+            entries: made.clone(),
+            ..record
+        };
+        let attached = lock(&self.instances.registry)
+            .put(&record)
+            .map_err(|error| format!("cannot write the registry: {error}"))
+            .and_then(|()| self.attach(&record, &wanted.service));
+        let one = Live {
+            record,
+            service: Arc::new(wanted.service),
+            supervisor: Some(Arc::new(wanted.supervisor)),
+        };
+        lock(&self.instances.live).insert(number, one);
+        if let Err(message) = attached {
+            self.end(number);
+            return failed(&message);
+        }
+        self.watch.look_again();
+        Reply::Made {
+            number,
+            entries: made,
+        }
+    }
+
+    fn draft(&self, wanted: &Wanted) -> io::Result<InstanceRecord> {
+        let pid = process::pid_of(wanted.service.as_fd())?;
+        let record = InstanceRecord {
+            format: FORMAT,
+            number: lock(&self.instances.registry).next_number()?,
+            service: wanted.manifest.service.clone(),
+            uid: wanted.uid,
+            gid: wanted.gid,
+            pid,
+            start_time: process::stat(pid)?.start_time,
+            mount_ns: process::mount_namespace(pid)?,
+            cgroup: wanted.cgroup.clone(),
+            targets: wanted.manifest.targets.clone(),
+            manifest_path: wanted.manifest_path.clone(),
+            manifest: wanted.manifest.clone(),
+            entries: Vec::new(),
+        };
+        // What was read is of this process only if it has not ended before.
+        if process::has_ended(&wanted.service) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        Ok(record)
+    }
+
+    /// Attaches an instance's views in its namespace.
+    pub(super) fn attach(&self, record: &InstanceRecord, service: &OwnedFd) -> Result<(), String> {
+        let connections = self.connections();
+        attach(&connections, record, service)
+    }
+
+    /// Ends an instance: what is mounted goes, secretsd forgets it, and the folders that were made
+    /// for it go with their last user.
+    pub(super) fn end(&self, number: u32) {
+        let Some(one) = lock(&self.instances.live).remove(&number) else {
+            return;
+        };
+        self.finish(&one.record);
+        if one.supervisor.is_none_or(|s| process::has_ended(&s)) {
+            remove_cgroup(&one.record);
+        }
+        log::info!("instance {number} of {} ended", one.record.service);
+    }
+
+    /// The same for a record whose process is gone.
+    pub(super) fn finish(&self, record: &InstanceRecord) {
+        let number = record.number;
+        if let Err(error) = clean::take_out(record) {
+            log::warn!("instance {number}: its views stay attached: {error}");
+        }
+        self.daemon.tell(FromInjector::End { number });
+        if let Err(error) = lock(&self.instances.registry).remove(number) {
+            log::error!("instance {number} stays in the registry: {error}");
+        }
+        folders::sweep(clean::targets(record));
+    }
+
+    /// A service whose supervisor was killed ends with it, its children too.
+    pub(super) fn kill(&self, number: u32) {
+        let service = {
+            let live = lock(&self.instances.live);
+            live.get(&number)
+                .map(|one| (Arc::clone(&one.service), one.record.clone()))
+        };
+        if let Some((service, record)) = service {
+            let kill = rustix::process::Signal::KILL;
+            let _ = rustix::process::pidfd_send_signal(&service, kill);
+            remove_cgroup(&record);
+        }
+    }
+}
+
+/// What the supervisor would do, had it not been killed.
+pub(super) fn remove_cgroup(record: &InstanceRecord) {
+    if let Some(path) = &record.cgroup {
+        match sys::cgroup::Cgroup::open(path) {
+            Ok(cgroup) => {
+                if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
+                    log::warn!("cgroup {path} stays: {error}");
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => log::warn!("cgroup {path} stays: {error}"),
+        }
+    }
+}
+
+fn failed(message: &str) -> Reply {
+    Reply::Failed {
+        message: message.to_owned(),
+    }
+}
+
+fn attach(
+    connections: &Connections,
+    record: &InstanceRecord,
+    service: &OwnedFd,
+) -> Result<(), String> {
+    let folder = PathBuf::from(record.number.to_string());
+    let clone = |master| {
+        sys::mount::clone_readonly(master, &folder)
+            .map_err(|error| format!("cannot clone the view of instance {}: {error}", record.number))
+    };
+    // Before the lock: secretsd answers the look-up of the folder, and may be away.
+    let (secret, config) = (clone(connections.secret())?, clone(connections.config())?);
+    inject(record, service, secret, config)
+}
+
+/// Attaches two clones where the record says, in the namespace of `service`.
+pub(super) fn inject(
+    record: &InstanceRecord,
+    service: &OwnedFd,
+    secret: OwnedFd,
+    config: OwnedFd,
+) -> Result<(), String> {
+    let host_namespace =
+        sys::namespace::is_hosts(record.pid).map_err(|error| format!("no namespace: {error}"))?;
+    // By our own /proc: theirs may lie.
+    let mounts = Mounts::of(record.pid).map_err(|error| format!("no mount table: {error}"))?;
+    if process::has_ended(service) {
+        return Err("the service's process has ended".to_owned());
+    }
+    let wanted = [
+        (Tree::Secret, record.targets.secret.clone()),
+        (Tree::Config, record.targets.config.clone()),
+    ];
+    let _lock = folders::lock();
+    let done = sys::namespace::inside(service.as_fd(), move || {
+        let mut namespace = Namespace::enter(secret.as_fd(), config.as_fd())?;
+        let mut targets = Vec::new();
+        for (tree, path) in wanted {
+            let found = namespace.find(&path)?;
+            targets.push(Target { tree, path, found });
+        }
+        let survey = Survey {
+            host_namespace,
+            mounts,
+            targets,
+        };
+        // The words of a refusal go out as they are; an io::Error would lose them.
+        Ok(plan(&survey)
+            .map_err(|error| error.to_string())
+            .and_then(|steps| apply(&steps, &mut namespace).map_err(|error| error.to_string())))
+    });
+    done.map_err(|error| format!("cannot enter the service's mount namespace: {error}"))?
+}

@@ -1,0 +1,340 @@
+//! The injector: makes FUSE connections and master mounts, keeps their descriptors, attaches views
+//! and rings. It is the parent of no service, so it may die and come back at any time: what it needs
+//! is in the registry and at the keeper.
+
+mod bell;
+mod connections;
+mod daemon;
+mod instances;
+mod watch;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+
+use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
+use sys::lock::{lock, read, write};
+
+use self::bell::Bell;
+use self::connections::Connections;
+use self::daemon::{Daemon, Held, ask};
+use self::instances::{Instances, Wanted};
+use self::watch::Watch;
+use crate::run_dir::RunDir;
+use crate::{clean, notify};
+
+/// What `deploy-inject serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The run folder.
+    pub run_dir: PathBuf,
+    /// secretsd's uid: who besides root may speak on the inner socket.
+    pub daemon_uid: u32,
+}
+
+/// Why the injector cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The run folder or what is in it.
+    #[error("cannot use the run folder {}: {source}", path.display())]
+    RunFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No FUSE connection.
+    #[error("cannot make the FUSE connections: {0}; is /dev/fuse there?")]
+    Connections(io::Error),
+    /// Threads, sockets, descriptors.
+    #[error("the injector cannot go on: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The state that all threads share.
+#[derive(Debug)]
+struct Injector {
+    run_dir: RunDir,
+    daemon_uid: u32,
+    connections: RwLock<Arc<Connections>>,
+    /// Not known to secretsd yet: views that are attached are still those of dead connections.
+    fresh: Mutex<bool>,
+    held: Held,
+    daemon: Daemon,
+    instances: Instances,
+    bell: Bell,
+    watch: Watch,
+}
+
+/// Who is at the other end of a link.
+struct Peer {
+    uid: u32,
+    process: OwnedFd,
+}
+
+/// Serves until a signal ends the process. Mounts, registry and what the keeper holds stay; taking
+/// them away is `deploy-inject clean`.
+///
+/// # Errors
+/// See [`ServeError`].
+pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let run_dir = RunDir::new(&options.run_dir);
+    let in_run_dir = |source| ServeError::RunFolder {
+        path: options.run_dir.clone(),
+        source,
+    };
+    let mut stored = notify::inherited()?;
+    let listener = listener(&mut stored, &run_dir).map_err(in_run_dir)?;
+    let (connections, fresh) = match Connections::take_over(&mut stored, &run_dir) {
+        Some(connections) => (connections, false),
+        None => {
+            clean::detach_masters(&run_dir).map_err(in_run_dir)?;
+            (Connections::make(&run_dir).map_err(ServeError::Connections)?, true)
+        }
+    };
+    let held = Held::take_over(&mut stored);
+    if fresh {
+        held.clear();
+    }
+    drop(stored);
+    let (instances, ended) = Instances::open(&run_dir.instances()).map_err(in_run_dir)?;
+    let injector = Arc::new(Injector {
+        run_dir,
+        daemon_uid: options.daemon_uid,
+        connections: RwLock::new(Arc::new(connections)),
+        fresh: Mutex::new(fresh),
+        held,
+        daemon: Daemon::default(),
+        instances,
+        bell: Bell::default(),
+        watch: Watch::new()?,
+    });
+    for record in &ended {
+        injector.finish(record);
+        instances::remove_cgroup(record);
+    }
+    let watching = Arc::clone(&injector);
+    std::thread::Builder::new()
+        .name("watch".into())
+        .spawn(move || {
+            if let Err(error) = watch::watch(&watching) {
+                log::error!("instances are not watched any more: {error}");
+            }
+        })?;
+    notify::ready()?;
+    injector.accept(&listener)
+}
+
+/// The keeper's socket, so that nobody is refused while we are started again; or one of our own.
+fn listener(stored: &mut Vec<(String, OwnedFd)>, run_dir: &RunDir) -> io::Result<UnixListener> {
+    if let Some(at) = stored.iter().position(|(name, _)| name == "inject") {
+        return Ok(stored.swap_remove(at).1.into());
+    }
+    let _ = std::fs::remove_file(run_dir.inject_socket());
+    UnixListener::bind(run_dir.inject_socket())
+}
+
+impl Injector {
+    fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&read(&self.connections))
+    }
+
+    fn accept(self: &Arc<Self>, listener: &UnixListener) -> Result<(), ServeError> {
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.admit(stream) {
+                        log::warn!("inner socket: {error}");
+                    }
+                }
+                Err(error) => {
+                    // Too many descriptors, say: others must end first.
+                    log::warn!("inner socket: {error}");
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+            }
+        }
+    }
+
+    /// By the kernel's word alone, before a byte is read.
+    fn admit(self: &Arc<Self>, stream: UnixStream) -> io::Result<()> {
+        let credentials = sys::peer::credentials(&stream)?;
+        if credentials.uid != 0 && credentials.uid != self.daemon_uid {
+            log::warn!("uid {} refused on the inner socket", credentials.uid);
+            return Ok(());
+        }
+        let peer = Peer {
+            uid: credentials.uid,
+            process: sys::peer::pidfd(&stream)?,
+        };
+        let injector = Arc::clone(self);
+        Link::serve(stream, move |link, body, fds| {
+            injector.handle(&peer, link, body, fds)
+        })
+    }
+
+    /// secretsd and supervisors may ask for different things: a secretsd that was taken over makes
+    /// no mounts.
+    fn handle(
+        self: &Arc<Self>,
+        peer: &Peer,
+        link: &Link,
+        body: ToInjector,
+        fds: Vec<OwnedFd>,
+    ) -> Reply {
+        let is_daemon = peer.uid == self.daemon_uid;
+        let is_root = peer.uid == 0;
+        match body {
+            ToInjector::Hello { role, .. } => match role {
+                Role::Daemon if is_daemon => self.hello(link.clone()),
+                Role::Supervisor if is_root => Reply::Ok,
+                _ => failed("this user may not have that role"),
+            },
+            ToInjector::MakeInstance {
+                manifest,
+                manifest_path,
+                uid,
+                gid,
+                cgroup,
+            } if is_root => match (fds.into_iter().next(), peer.process.try_clone()) {
+                (Some(service), Ok(supervisor)) => self.make(Wanted {
+                    manifest,
+                    manifest_path,
+                    uid,
+                    gid,
+                    cgroup,
+                    service,
+                    supervisor,
+                }),
+                _ => failed("a pidfd of the service belongs to this message"),
+            },
+            ToInjector::EndInstance { number } if is_root => {
+                self.end(number);
+                Reply::Ok
+            }
+            ToInjector::Instances if is_root => Reply::Instances {
+                instances: self.instances.records(),
+            },
+            ToInjector::Ring { targets } if is_daemon => self.touch(targets, bell::ring),
+            ToInjector::Unlink { targets } if is_daemon => self.touch(targets, bell::unlink),
+            ToInjector::Hold { name } if is_daemon => match fds.into_iter().next() {
+                Some(fd) => reply(self.held.hold(&name, fd)),
+                None => failed("a descriptor belongs to this message"),
+            },
+            ToInjector::Entries { number, entries } if is_daemon => {
+                reply(self.instances.entries(number, entries))
+            }
+            _ => failed("this user may not ask for that"),
+        }
+    }
+
+    /// secretsd is there: hand over what it serves. On a thread of its own, as secretsd answers
+    /// only after it has our answer.
+    fn hello(self: &Arc<Self>, link: Link) -> Reply {
+        let injector = Arc::clone(self);
+        let started = std::thread::Builder::new()
+            .name("take-over".into())
+            .spawn(move || {
+                if let Err(error) = injector.hand_over(link) {
+                    log::error!("secretsd does not take over: {error}");
+                }
+            });
+        reply(started.map(drop))
+    }
+
+    fn hand_over(&self, link: Link) -> Result<(), String> {
+        let mut fresh = lock(&self.fresh);
+        let connections = self.connections();
+        let held = self.held.copies().map_err(|error| error.to_string())?;
+        let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) =
+            connections.devices().map(|(name, fd)| (name.to_owned(), fd)).unzip();
+        fds.extend(held.iter().map(|(_, fd)| fd.as_fd()));
+        let body = FromInjector::TakeOver {
+            connections: names,
+            held: held.iter().map(|(name, _)| name.clone()).collect(),
+            instances: self.instances.records(),
+        };
+        match ask(&link, body, &fds) {
+            Ok(Reply::Ok) => {}
+            Ok(Reply::Failed { message }) => return Err(message),
+            Ok(_) => return Err("an answer to another question".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        }
+        self.daemon.serves(link);
+        if std::mem::take(&mut *fresh) {
+            self.attach_all();
+        }
+        Ok(())
+    }
+
+    /// Services that run through a loss of the connections get their views back.
+    fn attach_all(&self) {
+        let live = self
+            .instances
+            .look(|one| Some((one.record.clone(), Arc::clone(&one.service))));
+        for (record, service) in live {
+            if let Err(error) = self.attach(&record, &service) {
+                let (number, service) = (record.number, &record.service);
+                log::error!("instance {number} of {service} has no view any more: {error}");
+            }
+        }
+    }
+
+    /// Builds lost connections again, and the views of all services with them.
+    fn mend_connections(&self) {
+        if !self.connections().is_lost() {
+            return;
+        }
+        log::warn!("a FUSE connection was aborted; building all again");
+        let made = clean::detach_masters(&self.run_dir)
+            .and_then(|()| Connections::make(&self.run_dir));
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => return log::error!("cannot build the connections again: {error}"),
+        };
+        {
+            let mut fresh = lock(&self.fresh);
+            *write(&self.connections) = Arc::new(made);
+            self.held.clear();
+            *fresh = true;
+        }
+        if let Some(link) = self.daemon.link()
+            && let Err(error) = self.hand_over(link)
+        {
+            log::error!("secretsd does not take the new connections over: {error}");
+        }
+    }
+
+    fn touch(
+        &self,
+        targets: Vec<RingTarget>,
+        how: fn(BorrowedFd<'_>, &std::path::Path) -> io::Result<()>,
+    ) -> Reply {
+        let connections = self.connections();
+        let done = self.bell.turn().and_then(|_turn| {
+            targets.iter().try_for_each(|target| {
+                let master = match target.tree.as_str() {
+                    "config" => connections.config(),
+                    _ => connections.secret(),
+                };
+                how(master, &target.path)
+            })
+        });
+        reply(done)
+    }
+}
+
+fn failed(message: &str) -> Reply {
+    Reply::Failed {
+        message: message.to_owned(),
+    }
+}
+
+fn reply(result: io::Result<()>) -> Reply {
+    match result {
+        Ok(()) => Reply::Ok,
+        Err(error) => failed(&error.to_string()),
+    }
+}

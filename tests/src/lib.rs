@@ -1,0 +1,25 @@
+//! Harness of the suites and of the demo: a pair of secretsd and deploy-inject in folders of its
+//! own, services under it, a terminal for prompts, and the way to leave nothing behind.
+//!
+//! It builds nothing: `cargo build --workspace` (or `make test`) comes first.
+#![forbid(unsafe_code)]
+// Test code: a panic is how a check fails.
+#![allow(clippy::unwrap_used)]
+
+pub mod claim;
+pub mod command;
+pub mod manifest;
+pub mod pair;
+pub mod probe;
+pub mod programs;
+pub mod redis;
+pub mod service;
+pub mod terminal;
+pub mod traces;
+pub mod wait;
+
+pub use command::Finished;
+pub use pair::Pair;
+pub use probe::{Answer, Ask, Probe};
+pub use service::Service;
+pub use terminal::Terminal;

@@ -1,0 +1,243 @@
+//! The probe: a service that does what it is asked, one line of JSON each, and answers with what
+//! the kernel said. `bin/probe.rs` is the other end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Service;
+use crate::command::Finished;
+
+/// What the probe is asked to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Nothing; shows that it runs.
+    Ping,
+    /// Opens a file for reading and keeps it; answers [`Answer::Descriptor`].
+    Open(String),
+    /// Opens a folder and keeps it; answers [`Answer::Descriptor`].
+    OpenFolder(String),
+    /// Opens a name below a kept folder; answers [`Answer::Descriptor`].
+    OpenAt(i32, String),
+    /// Reads at most so many bytes at an offset of a kept descriptor.
+    Pread(i32, u64, usize),
+    /// Opens, reads to the end, closes.
+    Read(String),
+    /// Names in a folder, sorted.
+    List(String),
+    /// Names in a kept folder, read from its start.
+    ListAt(i32),
+    /// lstat(2).
+    Stat(String),
+    /// fstat(2) of a kept descriptor.
+    StatAt(i32),
+    /// fstatat(2) of a name in a kept folder.
+    StatIn(i32, String),
+    /// getxattr(2) of `user.x`.
+    Xattr(String),
+    /// listxattr(2).
+    Xattrs(String),
+    /// Tries to change something.
+    Change(Change, String),
+    /// chdir(2).
+    Chdir(String),
+    /// Connects to a Unix stream socket, writes a line, reads one byte.
+    Connect(String),
+    /// Starts a child that holds a kept descriptor as its standard input.
+    Child(i32),
+    /// Has that child read its standard input; answers its output and exit code.
+    ChildReads,
+    /// getuid(2), getgid(2), and the groups.
+    Who,
+    /// The environment.
+    Environment,
+    /// Opens, reads and compares a file again and again on a thread, until [`Ask::LoopEnds`].
+    Loop(String, Vec<String>),
+    /// Ends the loops; answers [`Answer::Loops`].
+    LoopEnds,
+}
+
+/// Ways to change a file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// open(2) for writing.
+    Write,
+    /// open(2) for writing, with O_TRUNC.
+    Truncate,
+    /// A new file beside.
+    Create,
+    /// A new folder beside.
+    Mkdir,
+    /// rename(2) to a name beside.
+    Rename,
+    /// link(2) to a name beside.
+    Link,
+    /// symlink(2) beside.
+    Symlink,
+    /// unlink(2).
+    Unlink,
+    /// chmod(2) to 0666.
+    Chmod,
+    /// utimensat(2) to now.
+    Touch,
+    /// setxattr(2) of `user.x`.
+    SetXattr,
+    /// removexattr(2) of `user.x`.
+    RemoveXattr,
+}
+
+impl Change {
+    /// All of them.
+    pub const ALL: [Change; 12] = [
+        Change::Write,
+        Change::Truncate,
+        Change::Create,
+        Change::Mkdir,
+        Change::Rename,
+        Change::Link,
+        Change::Symlink,
+        Change::Unlink,
+        Change::Chmod,
+        Change::Touch,
+        Change::SetXattr,
+        Change::RemoveXattr,
+    ];
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Done, and there is nothing to tell.
+    Done,
+    /// A descriptor's number.
+    Descriptor(i32),
+    /// Content.
+    Bytes(Vec<u8>),
+    /// Names.
+    Names(Vec<String>),
+    /// Attributes.
+    Attributes {
+        /// Inode number.
+        ino: u64,
+        /// Type and permissions.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Size in bytes.
+        size: u64,
+        /// Seconds since the epoch.
+        mtime: i64,
+    },
+    /// A child's exit code and output.
+    Child(i32, Vec<u8>),
+    /// User, group, groups.
+    Who(u32, u32, Vec<u32>),
+    /// Rounds of all loops, and each failure in words.
+    Loops(u64, Vec<String>),
+    /// The kernel refused, with this errno.
+    Errno(i32),
+}
+
+impl Answer {
+    /// The text that was read.
+    #[track_caller]
+    pub fn text(self) -> String {
+        match self {
+            Answer::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
+            other => panic!("no content but {other:?}"),
+        }
+    }
+
+    /// The number of the descriptor.
+    #[track_caller]
+    pub fn descriptor(self) -> i32 {
+        match self {
+            Answer::Descriptor(number) => number,
+            other => panic!("no descriptor but {other:?}"),
+        }
+    }
+
+    /// The names.
+    #[track_caller]
+    pub fn names(self) -> Vec<String> {
+        match self {
+            Answer::Names(names) => names,
+            other => panic!("no names but {other:?}"),
+        }
+    }
+
+    /// The errno, if it was refused.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Answer::Errno(errno) => Some(*errno),
+            _ => None,
+        }
+    }
+}
+
+/// A probe that runs as a service.
+pub struct Probe {
+    service: Service,
+}
+
+impl Probe {
+    /// Takes a service whose command is `probe serve`, and waits until it answers.
+    #[track_caller]
+    pub fn of(service: Service) -> Probe {
+        let mut probe = Probe { service };
+        assert_eq!(probe.ask(Ask::Ping), Answer::Done);
+        probe
+    }
+
+    /// Asks, and waits for the answer.
+    #[track_caller]
+    pub fn ask(&mut self, ask: Ask) -> Answer {
+        self.service.write(&serde_json::to_string(&ask).unwrap());
+        let line = self.service.line();
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line:?}: {e}"))
+    }
+
+    /// Opens, reads to the end, closes.
+    #[track_caller]
+    pub fn read(&mut self, path: &str) -> Answer {
+        self.ask(Ask::Read(path.into()))
+    }
+
+    /// Opens and keeps.
+    #[track_caller]
+    pub fn open(&mut self, path: &str) -> Answer {
+        self.ask(Ask::Open(path.into()))
+    }
+
+    /// Names of a folder.
+    #[track_caller]
+    pub fn list(&mut self, path: &str) -> Answer {
+        self.ask(Ask::List(path.into()))
+    }
+
+    /// Attributes.
+    #[track_caller]
+    pub fn stat(&mut self, path: &str) -> Answer {
+        self.ask(Ask::Stat(path.into()))
+    }
+
+    /// The first 64 bytes of a kept descriptor.
+    #[track_caller]
+    pub fn pread(&mut self, descriptor: i32) -> Answer {
+        self.ask(Ask::Pread(descriptor, 0, 64))
+    }
+
+    /// The service.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Ends the service.
+    #[track_caller]
+    pub fn end(self) -> Finished {
+        self.service.end()
+    }
+}

@@ -1,0 +1,322 @@
+//! Everything that a pair may leave on the host, found by its folder, and how it is taken away:
+//! when the pair is dropped, when its test panics, and when Ctrl-C or SIGTERM comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Once, Weak};
+use std::time::Duration;
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::wait;
+
+/// All pairs of this process that are still there.
+static LIVE: Mutex<Vec<Weak<Traces>>> = Mutex::new(Vec::new());
+
+/// The traces of one pair.
+#[derive(Debug)]
+pub struct Traces {
+    folder: PathBuf,
+    keeper: Mutex<Option<Pid>>,
+    /// The user of secretsd: the kernel keeps a keyring for it when all its processes are gone.
+    uid: u32,
+}
+
+/// What [`Traces::find`] saw: empty when nothing is left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Processes, each with its command line.
+    pub processes: BTreeMap<i32, String>,
+    /// Mount points.
+    pub mounts: Vec<PathBuf>,
+    /// cgroup folders.
+    pub cgroups: BTreeSet<PathBuf>,
+    /// Keys in the user keyring of secretsd's user.
+    pub keys: u32,
+    /// The folder itself.
+    pub folder: Option<PathBuf>,
+}
+
+impl Traces {
+    /// Watches `folder`, which nothing else may use, until [`Traces::erase`].
+    pub fn watch(folder: &Path, uid: u32) -> Arc<Traces> {
+        erase_all_on_signals();
+        let traces = Arc::new(Traces {
+            folder: folder.canonicalize().unwrap(),
+            keeper: Mutex::new(None),
+            uid,
+        });
+        let mut live = LIVE.lock().unwrap_or_else(|dead| dead.into_inner());
+        live.retain(|other| other.strong_count() > 0);
+        live.push(Arc::downgrade(&traces));
+        traces
+    }
+
+    /// Names the process that is asked to end the others, before anything is done by force.
+    pub fn keeper_is(&self, pid: Option<u32>) {
+        *self.keeper.lock().unwrap_or_else(|dead| dead.into_inner()) =
+            pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    }
+
+    /// What is there now.
+    pub fn find(&self) -> Left {
+        let processes = self.processes();
+        Left {
+            cgroups: cgroups_named_after(&self.folder)
+                .into_iter()
+                .chain(cgroups_of(processes.keys()))
+                .collect(),
+            processes,
+            mounts: self.mounts(),
+            keys: keys_of(self.uid),
+            folder: self.folder.exists().then(|| self.folder.clone()),
+        }
+    }
+
+    /// Takes everything away: first by asking the keeper, then by force. Does what it can and
+    /// goes on, as there is nobody who could mend a failure; [`Traces::find`] says what is left.
+    pub fn erase(&self) {
+        let keeper = self.keeper.lock().unwrap_or_else(|dead| dead.into_inner());
+        if let Some(keeper) = *keeper {
+            signal(keeper.as_raw_nonzero().get(), Signal::TERM, Duration::from_secs(10));
+        }
+        drop(keeper);
+        let mut cgroups = BTreeSet::new();
+        // A process that is ended may have started another one just before.
+        for patience in [2000, 0, 0, 0, 0] {
+            let processes = self.processes();
+            cgroups.extend(cgroups_of(processes.keys()));
+            let first = if patience > 0 { Signal::TERM } else { Signal::KILL };
+            for pid in processes.keys() {
+                signal(*pid, first, Duration::ZERO);
+            }
+            wait::within(Duration::from_millis(patience.max(500)), || {
+                self.processes().is_empty().then_some(())
+            });
+            // A process that waits for an answer of a FUSE daemon that is gone ends with the
+            // connection, and that with its last mount and descriptor.
+            for mount in self.mounts().iter().rev() {
+                let _ = unmount(mount, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+            }
+            if self.processes().is_empty() {
+                break;
+            }
+        }
+        cgroups.extend(cgroups_named_after(&self.folder));
+        // Deepest first; a cgroup with a process in it cannot be removed, so that none of another
+        // is lost.
+        for cgroup in cgroups.iter().rev() {
+            let _ = std::fs::remove_dir(cgroup);
+        }
+        if keys_of(self.uid) > 0 {
+            forget_keys(self.uid);
+        }
+        if self.mounts().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    /// Mount points below the folder, in this mount namespace, outer ones first.
+    fn mounts(&self) -> Vec<PathBuf> {
+        mount_points()
+            .into_iter()
+            .filter(|point| point.starts_with(&self.folder))
+            .collect()
+    }
+
+    /// Processes that carry the folder in program, command line or environment, with all their
+    /// descendants; not this process.
+    fn processes(&self) -> BTreeMap<i32, String> {
+        let mark = self.folder.as_os_str().as_bytes();
+        let ours = std::process::id() as i32;
+        let mut all = BTreeMap::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+                continue;
+            };
+            if let Some((parent, state)) = parent_and_state(pid) {
+                if state != 'Z' && state != 'X' {
+                    all.insert(pid, parent);
+                }
+            }
+        }
+        let carries = |pid: i32| {
+            let proc = PathBuf::from(format!("/proc/{pid}"));
+            let exe = std::fs::read_link(proc.join("exe")).unwrap_or_default();
+            exe.starts_with(&self.folder)
+                || ["cmdline", "environ"].iter().any(|file| {
+                    let text = std::fs::read(proc.join(file)).unwrap_or_default();
+                    text.windows(mark.len()).any(|part| part == mark)
+                })
+        };
+        let mut found: BTreeSet<i32> = all
+            .keys()
+            .copied()
+            .filter(|pid| *pid != ours && carries(*pid))
+            .collect();
+        loop {
+            let more: Vec<i32> = all
+                .iter()
+                .filter(|(pid, parent)| found.contains(parent) && !found.contains(pid))
+                .map(|(pid, _)| *pid)
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            found.extend(more);
+        }
+        found.remove(&ours);
+        found.into_iter().map(|pid| (pid, command_line(pid))).collect()
+    }
+
+    /// Running processes of the pair whose program has this name, lowest pid first.
+    pub fn running(&self, program: &str) -> Vec<i32> {
+        self.processes()
+            .into_keys()
+            .filter(|pid| {
+                std::fs::read_link(format!("/proc/{pid}/exe"))
+                    .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
+            })
+            .collect()
+    }
+}
+
+/// Sends a signal and waits for the end, at most `patience`. By pidfd, so that a number used
+/// again is never hit once we hold it.
+pub fn signal(pid: i32, signal: Signal, patience: Duration) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+        let _ = pidfd_send_signal(&pidfd, signal);
+        if !patience.is_zero() {
+            wait::readable(&pidfd, patience);
+        }
+    }
+}
+
+fn parent_and_state(pid: i32) -> Option<(i32, char)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, parentheses too.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+fn command_line(pid: i32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+fn mount_points() -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    text.lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| PathBuf::from(point.replace("\\040", " ")))
+        .collect()
+}
+
+/// Where the host's cgroup v2 hierarchy is.
+pub fn cgroup_root() -> Option<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    text.lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .and_then(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+}
+
+fn cgroup_of(pid: i32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .ok()?
+        .lines()
+        .find_map(|line| line.strip_prefix("0::").map(str::to_owned))
+}
+
+/// The cgroups that these processes are in, without our own and what is above it.
+fn cgroups_of<'a>(pids: impl Iterator<Item = &'a i32>) -> BTreeSet<PathBuf> {
+    let Some(root) = cgroup_root() else {
+        return BTreeSet::new();
+    };
+    let own = cgroup_of(std::process::id() as i32).unwrap_or_default();
+    pids.filter_map(|pid| cgroup_of(*pid))
+        .filter(|path| path != "/" && !own.starts_with(path.as_str()))
+        .map(|path| root.join(path.trim_start_matches('/')))
+        .collect()
+}
+
+/// cgroups whose name carries the name of the pair's folder.
+fn cgroups_named_after(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let (Some(root), Some(name)) = (cgroup_root(), folder.file_name()) else {
+        return found;
+    };
+    let name = name.to_string_lossy().into_owned();
+    let mut open = vec![root];
+    while let Some(parent) = open.pop() {
+        for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let path = entry.path();
+                if path.to_string_lossy().contains(&name) {
+                    found.insert(path.clone());
+                }
+                open.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// How many keys the kernel counts for a user, its keyrings included (`/proc/key-users`).
+fn keys_of(uid: u32) -> u32 {
+    let text = std::fs::read_to_string("/proc/key-users").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(user, _)| user.trim().parse() == Ok(uid))
+        .filter_map(|(_, rest)| rest.split_whitespace().nth(1)?.split('/').next()?.parse().ok())
+        .next()
+        .unwrap_or(0)
+}
+
+/// Empties the user keyring of `uid`, as that user: nobody else may.
+fn forget_keys(uid: u32) {
+    let probe = crate::programs::build_folder().join("probe");
+    let Ok(folder) = tempfile::Builder::new()
+        .prefix("dk-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
+        .tempdir_in("/tmp")
+    else {
+        return;
+    };
+    if probe.exists() {
+        let probe = crate::programs::copy_for_all(&probe, folder.path());
+        let id = uid.to_string();
+        let _ = std::process::Command::new("setpriv")
+            .args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"])
+            .arg(probe)
+            .arg("forget-keys")
+            .status();
+    }
+}
+
+/// Makes Ctrl-C and SIGTERM take everything away before this process ends of them.
+fn erase_all_on_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let mut signals =
+            signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).unwrap();
+        std::thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                let live = LIVE.lock().unwrap_or_else(|dead| dead.into_inner());
+                for traces in live.iter().filter_map(Weak::upgrade) {
+                    traces.erase();
+                    let left = traces.find();
+                    if left != Left::default() {
+                        eprintln!("left on the host: {left:#?}");
+                    }
+                }
+                std::process::exit(128 + signal);
+            }
+        });
+    });
+}
