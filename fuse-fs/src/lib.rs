@@ -1,1 +1,25 @@
-//! placeholder
+//! Views as a tree that knows no kernel, and the thin adapter that shows it to fuser.
+//!
+//! [`Views`] holds every instance: which names it has, which version each name leads to, and whether
+//! its permits still stand. The `adapter` asks it and answers the kernel; `takeover` puts the
+//! adapter on a FUSE connection, a new one or one that another secretsd has left; `pool` tells the
+//! kernel what it must forget. Errnos are in one file, [`errno`].
+//!
+//! A change of what is shown goes in one order: the state, so that no handler answers with the old
+//! one any more; then a wait for the handlers that are answering; then the kernel's caches.
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod errno;
+mod inode;
+mod live;
+mod operator;
+mod pool;
+mod spec;
+mod takeover;
+mod tree;
+
+pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
+pub use spec::{InstanceKey, InstanceSpec, MakeError, Membership, RingPath, Touched, ViewsStatus};
+pub use takeover::{Handover, serve};
+pub use tree::Views;

@@ -1,0 +1,80 @@
+//! The operators' tree: for root, a connection of its own, with direct I/O and outside the fences of
+//! instances.
+//!
+//! | path | what it is |
+//! |---|---|
+//! | `ctl` | one write is one command; see [`CtlLine`] |
+//! | `store/NAME` | the sealed record of the newest version |
+//! | `grants/SERVICE` | a line for each secret |
+//! | `key` | shows that there is one; never readable |
+
+mod adapter;
+mod ctl;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use model::{SecretName, ServiceName};
+
+pub use self::ctl::CtlLine;
+use crate::takeover::{self, Handover};
+
+/// Why something is not done or shown.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+    /// There is no secret of this name.
+    #[error("there is no such secret")]
+    NotFound,
+    /// The store failed, or something else did.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What the tree shows, and does.
+pub trait OperatorActs: Send + Sync + 'static {
+    /// Does what was written to `ctl`; returns when it is durable. For `rotate-key`: when it has
+    /// begun.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    fn command(&self, line: CtlLine, uid: u32) -> Result<(), CtlError>;
+    /// All secrets.
+    ///
+    /// # Errors
+    /// The store is sealed.
+    fn secrets(&self) -> Result<Vec<SecretName>, CtlError>;
+    /// The sealed record of a secret's newest version.
+    ///
+    /// # Errors
+    /// There is no such secret, or the store is sealed.
+    fn record(&self, name: &SecretName) -> Result<Vec<u8>, CtlError>;
+    /// All services that have a grant.
+    ///
+    /// # Errors
+    /// The store is sealed.
+    fn services(&self) -> Result<Vec<ServiceName>, CtlError>;
+    /// The grants of a service, a line for each secret; empty: none.
+    ///
+    /// # Errors
+    /// The store is sealed.
+    fn grants(&self, service: &ServiceName) -> Result<String, CtlError>;
+}
+
+/// Serves the operators' tree on a connection, from threads of its own, until it ends.
+///
+/// # Errors
+/// The connection has ended, or is not what `handover` says.
+pub fn serve_operator(
+    device: OwnedFd,
+    acts: Arc<dyn OperatorActs>,
+    handover: &Handover,
+) -> io::Result<()> {
+    let tree = adapter::OperatorTree::start(acts)?;
+    let session = takeover::session(tree, &device, handover, 1)?;
+    takeover::resend(&device, handover)?;
+    takeover::run("operator", session)
+}

@@ -1,0 +1,423 @@
+//! What a handler may ask: each answer is made from the state and the permits as they are now.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use model::{ConfigKey, FieldName, SecretName, Timestamp, Tree};
+use store::{Permit, ReadError, Shape, Standing, VersionMeta};
+use sys::lock::read;
+
+use super::instance::{Instance, Slot, shows};
+use super::{Newest, State, Views};
+use crate::errno::Refusal;
+use crate::inode::Ino;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    pub uid: u32,
+    pub tid: u32,
+}
+
+/// How long the kernel may go on without asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    /// Until it is told otherwise.
+    Long,
+    /// Not at all.
+    Zero,
+}
+
+/// What stat(2) shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attr {
+    pub ino: Ino,
+    pub is_folder: bool,
+    pub size: u64,
+    pub changed: Timestamp,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u16,
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub attr: Attr,
+    pub ttl: Ttl,
+}
+
+impl Views {
+    /// Looks a name up, and counts the look-up that the kernel will give back.
+    pub(crate) fn lookup(
+        &self,
+        tree: Tree,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+    ) -> Result<Node, Refusal> {
+        let name = name.to_str().ok_or(Refusal::NoEntry)?;
+        let state = read(&self.state);
+        match parent {
+            // Only the injector and systemd have business here.
+            Ino::ROOT | Ino::ALIAS if caller.uid != 0 => Err(Refusal::NoEntry),
+            Ino::ROOT if name == ".inode" => Ok(node(master_folder(Ino::ALIAS), Ttl::Long)),
+            Ino::ROOT => {
+                let number = name.parse().map_err(|_| Refusal::NoEntry)?;
+                let instance = state.instances.get(&number).ok_or(Refusal::NoEntry)?;
+                if name != number.to_string() {
+                    return Err(Refusal::NoEntry);
+                }
+                let folder = instance.folder(Ino::instance_folder(number));
+                self.inodes(tree).look_up(folder.ino, None);
+                // Asked for again at each mount of it, so that what is mounted is there.
+                Ok(node(folder, Ttl::Zero))
+            }
+            Ino::ALIAS => {
+                let ino = Ino(name.parse().map_err(|_| Refusal::NoEntry)?);
+                let attr = self.attr_of(&state, tree, ino)?;
+                self.count(tree, &state, ino)?;
+                Ok(node(attr, Ttl::Zero))
+            }
+            _ if self.is_sealed() => Err(Refusal::Sealed),
+            _ => {
+                let instance = instance_of(&state, parent)?;
+                let (attr, ttl) = match tree {
+                    Tree::Config => (config_attr(instance, parent, name)?, Ttl::Long),
+                    Tree::Secret => self.secret_attr(&state, instance, caller, parent, name)?,
+                };
+                self.count(tree, &state, attr.ino)?;
+                Ok(node(attr, ttl))
+            }
+        }
+    }
+
+    /// Counts a look-up of an inode, and keeps the version of a secret for it.
+    fn count(&self, tree: Tree, state: &State, ino: Ino) -> Result<(), Refusal> {
+        let name = match tree {
+            Tree::Secret if ino.version() != 0 => {
+                let instance = instance_of(state, ino)?;
+                let meaning = instance.meaning(ino.entry()).ok_or(Refusal::NoEntry)?;
+                Some(&instance.slots[meaning.slot].name)
+            }
+            _ => None,
+        };
+        // A version that has just gone: the name leads to a newer one by now.
+        let there = self
+            .inodes(tree)
+            .look_up(ino, name.map(|name| (&self.store, name)));
+        if there {
+            Ok(())
+        } else {
+            Err(Refusal::Superseded)
+        }
+    }
+
+    /// The kernel gives look-ups back.
+    pub(crate) fn forget(&self, tree: Tree, ino: Ino, count: u64) {
+        self.inodes(tree).forget(&self.store, ino, count);
+    }
+
+    /// What stat(2) shows of an inode.
+    pub(crate) fn attr(&self, tree: Tree, ino: Ino) -> Result<Attr, Refusal> {
+        self.attr_of(&read(&self.state), tree, ino)
+    }
+
+    fn attr_of(&self, state: &State, tree: Tree, ino: Ino) -> Result<Attr, Refusal> {
+        if ino == Ino::ROOT || ino == Ino::ALIAS {
+            return Ok(master_folder(ino));
+        }
+        let instance = instance_of(state, ino)?;
+        if ino.version() == 0 {
+            return Ok(instance.folder(ino));
+        }
+        if self.is_sealed() {
+            return Err(Refusal::Sealed);
+        }
+        match tree {
+            Tree::Config => {
+                let value = instance.config.value(ino.entry(), ino.version());
+                let value = value.ok_or(Refusal::Superseded)?;
+                Ok(instance.file(ino, value.len() as u64, instance.config.changed()))
+            }
+            Tree::Secret => {
+                let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Superseded)?;
+                let slot = &instance.slots[meaning.slot];
+                let permit = standing(slot)?;
+                let version = self.version(state, slot, permit, ino.version())?;
+                let size = version
+                    .size_of(meaning.field.as_ref())
+                    .ok_or(Refusal::Superseded)?;
+                Ok(instance.file(ino, size, version.created))
+            }
+        }
+    }
+
+    /// A version of a secret that may be an old one.
+    fn version(
+        &self,
+        state: &State,
+        slot: &Slot,
+        permit: &Permit,
+        number: u32,
+    ) -> Result<VersionMeta, Refusal> {
+        match state.newest.get(&slot.name) {
+            Some(newest) if newest.version.number == number => Ok(newest.version.clone()),
+            _ => self.store.version(permit, number).map_err(refusal),
+        }
+    }
+
+    fn secret_attr(
+        &self,
+        state: &State,
+        instance: &Instance,
+        caller: Caller,
+        parent: Ino,
+        name: &str,
+    ) -> Result<(Attr, Ttl), Refusal> {
+        let number = instance.key.number;
+        if parent == Ino::instance_folder(number) {
+            let slot = &instance.slots[instance.slot(name).ok_or(Refusal::NoEntry)?];
+            let newest = shown(state, slot)?;
+            let attr = match newest.version.shape() {
+                Shape::Fields => instance.folder(Ino::new(number, slot.entry, 0)),
+                Shape::Single => instance.version(slot.entry, &newest.version, None)?,
+            };
+            return Ok((attr, Ttl::Long));
+        }
+        let meaning = instance.meaning(parent.entry()).ok_or(Refusal::NoEntry)?;
+        if parent.version() != 0 || meaning.field.is_some() {
+            return Err(Refusal::NotFolder);
+        }
+        let slot = &instance.slots[meaning.slot];
+        let newest = shown(state, slot)?;
+        let field: FieldName = name.parse().map_err(|_| Refusal::NoEntry)?;
+        let entry = slot.field(&field).ok_or(Refusal::NoEntry)?;
+        // The name leads this one process, for a moment, to an older version.
+        let pinned = self.pinned(caller, number, &slot.name, entry);
+        if let Some(older) = pinned.filter(|older| *older != newest.version.number)
+            && let Ok(version) = self.version(state, slot, standing(slot)?, older)
+            && shows(&version, Some(&field))
+        {
+            return Ok((instance.version(entry, &version, Some(&field))?, Ttl::Zero));
+        }
+        Ok((
+            instance.version(entry, &newest.version, Some(&field))?,
+            Ttl::Long,
+        ))
+    }
+
+    fn pinned(&self, caller: Caller, instance: u32, name: &SecretName, entry: u16) -> Option<u32> {
+        let process = self.membership.thread_group(caller.tid)?;
+        self.pins.version(process, instance, name, entry)
+    }
+
+    /// May `caller` read this version of a secret, and is it what the name leads to?
+    pub(crate) fn open(&self, caller: Caller, ino: Ino) -> Result<(), Refusal> {
+        if self.is_sealed() {
+            return Err(Refusal::Sealed);
+        }
+        let (key, name, is_field, newest) = {
+            let state = read(&self.state);
+            let instance = instance_of(&state, ino).map_err(|_| Refusal::Superseded)?;
+            let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Superseded)?;
+            let slot = &instance.slots[meaning.slot];
+            let newest = match shown(&state, slot) {
+                // Looking the name up again says ENOENT, which is what a program expects of a name.
+                Err(Refusal::NoEntry) => return Err(Refusal::Superseded),
+                newest => newest?,
+            };
+            let is_field = meaning.field.is_some();
+            let number = newest.version.number;
+            let there = shows(&newest.version, meaning.field.as_ref());
+            let newest = there.then_some(number);
+            (instance.key.clone(), slot.name.clone(), is_field, newest)
+        };
+        if !self.membership.belongs(caller.tid, &key) {
+            log::info!(
+                "open of {name} refused: thread {} is not of instance {}",
+                caller.tid,
+                key.number
+            );
+            return Err(Refusal::Foreign);
+        }
+        let process = if is_field {
+            self.membership.thread_group(caller.tid)
+        } else {
+            None
+        };
+        let pinned =
+            process.and_then(|process| self.pins.version(process, key.number, &name, ino.entry()));
+        let wanted = pinned.or(newest);
+        if wanted != Some(ino.version()) {
+            return Err(Refusal::Superseded);
+        }
+        if let Some(process) = process {
+            self.pins
+                .opened(process, key.number, &name, ino.entry(), ino.version());
+        }
+        Ok(())
+    }
+
+    /// Gives bytes of a file to `give`, which answers.
+    pub(crate) fn read(
+        &self,
+        tree: Tree,
+        ino: Ino,
+        offset: u64,
+        size: u32,
+        give: impl FnOnce(Result<&[u8], Refusal>),
+    ) {
+        let part = |all: &[u8]| -> (usize, usize) {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
+            (from, from.saturating_add(size as usize).min(all.len()))
+        };
+        if self.is_sealed() {
+            return give(Err(Refusal::Sealed));
+        }
+        match tree {
+            Tree::Config => {
+                let state = read(&self.state);
+                let value = instance_of(&state, ino).and_then(|instance| {
+                    let value = instance.config.value(ino.entry(), ino.version());
+                    value.ok_or(Refusal::Superseded)
+                });
+                drop(state);
+                match value {
+                    Ok(value) => {
+                        let (from, to) = part(value.as_bytes());
+                        give(Ok(&value.as_bytes()[from..to]));
+                    }
+                    Err(refusal) => give(Err(refusal)),
+                }
+            }
+            Tree::Secret => match self.secret_value(ino) {
+                Ok(value) => {
+                    let (from, to) = part(&value);
+                    give(Ok(&value[from..to]));
+                }
+                Err(refusal) => give(Err(refusal)),
+            },
+        }
+    }
+
+    fn secret_value(&self, ino: Ino) -> Result<store::Opened, Refusal> {
+        let (permit, field) = {
+            let state = read(&self.state);
+            let instance = instance_of(&state, ino).map_err(|_| Refusal::Revoked)?;
+            let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Revoked)?;
+            let permit = standing(&instance.slots[meaning.slot])?.clone();
+            (permit, meaning.field.clone())
+        };
+        self.store
+            .open_value(&permit, ino.version(), field.as_ref())
+            .map_err(refusal)
+    }
+}
+
+impl Instance {
+    fn folder(&self, ino: Ino) -> Attr {
+        Attr {
+            ino,
+            is_folder: true,
+            size: 0,
+            changed: self.made,
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.modes.folder,
+        }
+    }
+
+    fn file(&self, ino: Ino, size: u64, changed: Timestamp) -> Attr {
+        Attr {
+            ino,
+            is_folder: false,
+            size,
+            changed,
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.modes.file,
+        }
+    }
+
+    fn version(
+        &self,
+        entry: u16,
+        version: &VersionMeta,
+        field: Option<&FieldName>,
+    ) -> Result<Attr, Refusal> {
+        let size = version.size_of(field).ok_or(Refusal::NoEntry)?;
+        let ino = Ino::new(self.key.number, entry, version.number);
+        Ok(self.file(ino, size, version.created))
+    }
+}
+
+fn config_attr(instance: &Instance, parent: Ino, name: &str) -> Result<Attr, Refusal> {
+    if parent != Ino::instance_folder(instance.key.number) {
+        return Err(Refusal::NotFolder);
+    }
+    let key: ConfigKey = name.parse().map_err(|_| Refusal::NoEntry)?;
+    let (entry, version) = instance.config.find(&key).ok_or(Refusal::NoEntry)?;
+    let value = instance
+        .config
+        .value(entry, version)
+        .ok_or(Refusal::NoEntry)?;
+    let ino = Ino::new(instance.key.number, entry, version);
+    Ok(instance.file(ino, value.len() as u64, instance.config.changed()))
+}
+
+pub(super) fn instance_of(state: &State, ino: Ino) -> Result<&Instance, Refusal> {
+    state.instances.get(&ino.instance()).ok_or(Refusal::NoEntry)
+}
+
+fn master_folder(ino: Ino) -> Attr {
+    Attr {
+        ino,
+        is_folder: true,
+        size: 0,
+        changed: Timestamp(0),
+        uid: 0,
+        gid: 0,
+        mode: 0o700,
+    }
+}
+
+fn node(attr: Attr, ttl: Ttl) -> Node {
+    Node { attr, ttl }
+}
+
+/// What a name leads to, if it is shown.
+pub(super) fn shown<'a>(state: &'a State, slot: &Slot) -> Result<&'a Newest, Refusal> {
+    match standing(slot) {
+        Ok(_) => state
+            .newest
+            .get(&slot.name)
+            .map(Arc::as_ref)
+            .ok_or(Refusal::NoEntry),
+        Err(Refusal::Sealed) => Err(Refusal::Sealed),
+        Err(_) => Err(Refusal::NoEntry),
+    }
+}
+
+/// The permit, for what is open already.
+fn standing(slot: &Slot) -> Result<&Permit, Refusal> {
+    let permit = slot.permit.as_ref().ok_or(Refusal::Revoked)?;
+    match permit.standing() {
+        Standing::Valid => Ok(permit),
+        Standing::Sealed => Err(Refusal::Sealed),
+        Standing::Revoked | Standing::Expired => Err(Refusal::Revoked),
+    }
+}
+
+fn refusal(error: ReadError) -> Refusal {
+    match error {
+        ReadError::Sealed => Refusal::Sealed,
+        // A version that is gone was taken away: `keep` is 0, or the secret was deleted.
+        ReadError::Revoked | ReadError::Expired | ReadError::NoVersion(..) => Refusal::Revoked,
+        ReadError::NoField(..) => Refusal::Superseded,
+        error => {
+            log::error!("{error}");
+            Refusal::Unreadable
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What operators' acts do to the views.
+//!
+//! Each change goes in one order (see the crate's head). None of this runs on a thread that serves
+//! requests, and no lock that a handler takes is held while the kernel is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use model::{ConfigName, Entry, SecretName, ServiceName, Tree};
+use store::{Permit, SecretMeta, VersionMeta};
+use sys::lock::{lock, read, write};
+
+use super::config::{Merged, Sources};
+use super::forget::{Stale, names_of, ring};
+use super::instance::Instance;
+use super::{Newest, State, Views};
+use crate::inode::Ino;
+use crate::spec::Touched;
+
+/// How long an operator waits for names to be forgotten everywhere.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A revoke is done before names are forgotten: this is for listings alone.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+
+impl Views {
+    /// A secret has a new version: its names lead to that one when this returns.
+    pub fn secret_changed(&self, name: &SecretName) -> Touched {
+        let _changing = lock(&self.changing);
+        let Some(meta) = self.meta(name) else {
+            return Touched::default();
+        };
+        let mut touched = Touched::default();
+        let mut stale = Vec::new();
+        let mut taken_away = Vec::new();
+        {
+            let mut state = write(&self.state);
+            let old = put_newest(&mut state, meta.clone());
+            for instance in state.instances.values_mut() {
+                let Some(slot) = instance.slot(name.as_str()) else {
+                    continue;
+                };
+                let number = instance.key.number;
+                match instance.number_fields(slot, meta.newest()) {
+                    Ok(true) => touched.new_entries.push((number, instance.entries())),
+                    Ok(false) => {}
+                    Err(error) => log::error!("instance {number}: {error}"),
+                }
+                if instance.slots[slot].is_shown() {
+                    stale.extend(names_of(instance, slot));
+                    touched
+                        .rings
+                        .extend(self.rings_of(instance, slot, meta.newest()));
+                    if meta.keep == 0
+                        && let Some(old) = &old
+                    {
+                        taken_away.extend(self.live_versions(instance, slot, old.number));
+                    }
+                }
+            }
+        }
+        self.wait_for_handlers();
+        // Under `keep` 0 an old version is treated as revoked.
+        self.forget_inodes(Tree::Secret, &taken_away);
+        touched.stuck = self.forget_names(stale, PATIENCE);
+        touched
+    }
+
+    /// What the store says of a secret now, by the permit of any instance.
+    fn meta(&self, name: &SecretName) -> Option<SecretMeta> {
+        let permit = read(&self.state).instances.values().find_map(|instance| {
+            let slot = &instance.slots[instance.slot(name.as_str())?];
+            slot.permit.clone().filter(Permit::is_valid)
+        })?;
+        match self.store.secret(&permit) {
+            Ok(meta) => Some(meta),
+            Err(error) => {
+                log::error!("the newest version of {name} is not shown: {error}");
+                None
+            }
+        }
+    }
+
+    /// Secrets were granted to a service: running instances that ask for them see them now.
+    pub fn granted(&self, service: &ServiceName, secrets: &[SecretName]) -> Touched {
+        let _changing = lock(&self.changing);
+        let mut touched = Touched::default();
+        for name in secrets {
+            for number in self.asking(service, name) {
+                touched.new_entries.extend(self.show_secret(number, name));
+            }
+        }
+        touched
+    }
+
+    /// Running instances of a service that ask for a secret and do not have it.
+    fn asking(&self, service: &ServiceName, name: &SecretName) -> Vec<u32> {
+        let state = read(&self.state);
+        let asks = |instance: &&Instance| {
+            let slot = instance.slot(name.as_str());
+            instance.service == *service
+                && slot.is_some_and(|slot| !instance.slots[slot].is_shown())
+        };
+        state
+            .instances
+            .values()
+            .filter(asks)
+            .map(|instance| instance.key.number)
+            .collect()
+    }
+
+    /// Gives one instance one secret, if it may have it; its entries, if they grew.
+    fn show_secret(&self, number: u32, name: &SecretName) -> Option<(u32, Vec<Entry>)> {
+        let permit = self
+            .permit(read(&self.state).instances.get(&number)?, name)
+            .ok()?;
+        let meta = self.store.secret(&permit).ok()?;
+        let mut state = write(&self.state);
+        let instance = state.instances.get_mut(&number)?;
+        let slot = instance.slot(name.as_str())?;
+        let grew = instance.number_fields(slot, meta.newest()).ok()?;
+        instance.slots[slot].permit = Some(permit);
+        let entries = grew.then(|| (number, instance.entries()));
+        put_newest(&mut state, meta);
+        entries
+    }
+
+    /// Secrets were revoked from a service (`None`: deleted, for everyone), and the store denies them
+    /// already. When this returns nobody reads them any more: not by a name, a descriptor, or a
+    /// mapping.
+    pub fn denied(&self, service: Option<&ServiceName>, secrets: &[SecretName]) -> Touched {
+        let _changing = lock(&self.changing);
+        for name in secrets {
+            self.pins.end(name);
+        }
+        self.wait_for_handlers();
+        let mut inodes = Vec::new();
+        let mut stale = Vec::new();
+        {
+            let state = read(&self.state);
+            for name in secrets {
+                for instance in state.instances.values() {
+                    let Some(slot) = instance.slot(name.as_str()) else {
+                        continue;
+                    };
+                    if service.is_none_or(|service| instance.service == *service) {
+                        let newest = state.newest.get(name).map_or(0, |one| one.version.number);
+                        inodes.extend(self.live_versions(instance, slot, newest));
+                        stale.extend(names_of(instance, slot));
+                    }
+                }
+            }
+        }
+        self.forget_inodes(Tree::Secret, &inodes);
+        if service.is_none() {
+            let mut state = write(&self.state);
+            for name in secrets {
+                state.newest.remove(name);
+            }
+        }
+        let stuck = self.forget_names(stale, SHORT_PATIENCE);
+        Touched {
+            stuck,
+            ..Touched::default()
+        }
+    }
+
+    /// Stored configs have changed: what they say is shown when this returns.
+    pub fn configs_changed(&self, names: &[ConfigName]) -> Touched {
+        let _changing = lock(&self.changing);
+        let asking: Vec<(u32, Sources)> = {
+            let state = read(&self.state);
+            let asks = |instance: &&Instance| {
+                instance
+                    .config
+                    .sources
+                    .from
+                    .iter()
+                    .any(|from| names.contains(from))
+            };
+            let asking = state.instances.values().filter(asks);
+            asking
+                .map(|one| (one.key.number, one.config.sources.clone()))
+                .collect()
+        };
+        let mut merged = Vec::new();
+        for (number, sources) in asking {
+            match sources.merge_what_is_there(&self.store) {
+                Ok(one) => merged.push((number, one)),
+                Err(error) => {
+                    log::error!("configs of instance {number} stay as they were: {error}")
+                }
+            }
+        }
+        self.show_configs(merged)
+    }
+
+    pub(super) fn show_configs(&self, merged: Vec<(u32, Merged)>) -> Touched {
+        let mut touched = Touched::default();
+        let mut stale = Vec::new();
+        let mut inodes = Vec::new();
+        {
+            let mut state = write(&self.state);
+            for (number, merged) in merged {
+                let Some(instance) = state.instances.get_mut(&number) else {
+                    continue;
+                };
+                let (names, grew) = instance.config.show(merged);
+                if grew {
+                    touched.new_entries.push((number, instance.entries()));
+                }
+                for name in names {
+                    // A version that came again, after a config was deleted, must not show what it
+                    // was before.
+                    if let Some((entry, version)) = instance.config.find(&name) {
+                        inodes.push(Ino::new(number, entry, version));
+                        touched
+                            .rings
+                            .push(ring(Tree::Config, number, name.as_str()));
+                    }
+                    stale.push(Stale {
+                        tree: Tree::Config,
+                        instance: number,
+                        folder: Ino::instance_folder(number),
+                        name: name.as_str().into(),
+                    });
+                }
+            }
+        }
+        self.wait_for_handlers();
+        self.forget_inodes(Tree::Config, &inodes);
+        touched.stuck = self.forget_names(stale, PATIENCE);
+        touched
+    }
+
+    /// The store was sealed: nothing is served from the moment this is called, and nothing is in the
+    /// kernel's caches when it returns.
+    pub fn sealed(&self) {
+        self.sealed.store(true, Ordering::SeqCst);
+        let _changing = lock(&self.changing);
+        self.wait_for_handlers();
+        let mut stale = Vec::new();
+        let mut secret = Vec::new();
+        let mut config = Vec::new();
+        {
+            let state = read(&self.state);
+            for instance in state.instances.values() {
+                let number = instance.key.number;
+                for slot in 0..instance.slots.len() {
+                    let newest = state.newest.get(&instance.slots[slot].name);
+                    let newest = newest.map_or(0, |newest| newest.version.number);
+                    secret.extend(self.live_versions(instance, slot, newest));
+                    stale.extend(names_of(instance, slot));
+                }
+                config.extend(self.config_inodes.of_instance(number));
+                stale.extend(instance.config.list().map(|key| Stale {
+                    tree: Tree::Config,
+                    instance: number,
+                    folder: Ino::instance_folder(number),
+                    name: key.as_str().into(),
+                }));
+                config.extend(instance.config.list().filter_map(|key| {
+                    let (entry, version) = instance.config.find(key)?;
+                    Some(Ino::new(number, entry, version))
+                }));
+            }
+        }
+        self.forget_inodes(Tree::Secret, &secret);
+        self.forget_inodes(Tree::Config, &config);
+        self.forget_names(stale, PATIENCE);
+    }
+
+    /// The store was unsealed: every instance has again what it may have.
+    pub fn unsealed(&self) -> Touched {
+        let _changing = lock(&self.changing);
+        let mut touched = Touched::default();
+        let numbers: Vec<u32> = read(&self.state).instances.keys().copied().collect();
+        for number in numbers {
+            // Nobody is answered while sealed, so that the lock may be held for as long as this takes.
+            let mut state = write(&self.state);
+            if let Some(mut instance) = state.instances.remove(&number) {
+                let before = instance.entries().len();
+                let metas = self.fill(&mut instance);
+                let entries = instance.entries();
+                if entries.len() > before {
+                    touched.new_entries.push((number, entries));
+                }
+                state.instances.insert(number, instance);
+                for meta in metas {
+                    put_newest(&mut state, meta);
+                }
+            }
+        }
+        self.sealed.store(false, Ordering::SeqCst);
+        touched
+    }
+
+    /// Running instances that see a secret.
+    pub fn instances_of(&self, secret: &SecretName) -> Vec<(u32, ServiceName)> {
+        let state = read(&self.state);
+        let sees = |instance: &&Instance| {
+            let slot = instance.slot(secret.as_str());
+            slot.is_some_and(|slot| instance.slots[slot].is_shown())
+        };
+        let seeing = state.instances.values().filter(sees);
+        let mut found: Vec<_> = seeing
+            .map(|one| (one.key.number, one.service.clone()))
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+/// A secret's name leads to its newest version from now on; gives the one before.
+pub(super) fn put_newest(state: &mut State, meta: SecretMeta) -> Option<VersionMeta> {
+    let newest = Arc::new(Newest {
+        version: meta.newest().clone(),
+    });
+    let old = state.newest.insert(meta.name, newest)?;
+    Some(old.version.clone())
+}

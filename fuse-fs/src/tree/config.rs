@@ -1,0 +1,145 @@
+//! The config tree of one instance: stored configs, merged in order, and the manifest's own keys.
+//!
+//! All keys share one version, the sum of all changes that made them what they are; it only grows,
+//! and it comes out the same after a restart.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use model::{ConfigKey, ConfigName, Timestamp};
+use store::{ConfigError, Store};
+
+/// Old versions that are kept for descriptors that are open.
+const OLD: usize = 8;
+const VERSION_MASK: u32 = (1 << 28) - 1;
+
+type Values = BTreeMap<ConfigKey, Arc<str>>;
+
+/// Where an instance's configuration comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Sources {
+    pub inline: BTreeMap<ConfigKey, String>,
+    pub from: Vec<ConfigName>,
+    pub reloads: u32,
+}
+
+impl Sources {
+    /// Merges what is stored now with the manifest's own; a later one wins.
+    pub fn merge(&self, store: &Store) -> Result<Merged, ConfigError> {
+        let (mut values, stored) = if self.from.is_empty() {
+            (BTreeMap::new(), 0)
+        } else {
+            store.configs_for(&self.from)?
+        };
+        values.extend(self.inline.clone());
+        // Never 0, which is a folder's.
+        let version = (stored.wrapping_add(self.reloads) & (VERSION_MASK >> 1)) + 1;
+        let values = values
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect();
+        Ok(Merged { version, values })
+    }
+
+    /// As [`Sources::merge`], without those stored configs that are gone.
+    pub fn merge_what_is_there(&self, store: &Store) -> Result<Merged, ConfigError> {
+        match self.merge(store) {
+            Err(ConfigError::Missing(gone)) => {
+                let mut rest = self.clone();
+                rest.from.retain(|name| !gone.contains(name));
+                rest.merge(store)
+            }
+            merged => merged,
+        }
+    }
+}
+
+/// One state of the tree.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    version: u32,
+    values: Values,
+}
+
+/// The tree as it is shown.
+#[derive(Debug)]
+pub(super) struct ConfigTree {
+    pub sources: Sources,
+    /// By their entry numbers, less one. A key that is gone keeps its number.
+    keys: Vec<ConfigKey>,
+    now: Merged,
+    changed: Timestamp,
+    old: VecDeque<Merged>,
+}
+
+impl ConfigTree {
+    /// With the numbers that keys have already.
+    pub fn new(sources: Sources, keys: Vec<ConfigKey>) -> ConfigTree {
+        ConfigTree {
+            sources,
+            keys,
+            now: Merged::default(),
+            changed: super::now(),
+            old: VecDeque::new(),
+        }
+    }
+
+    /// Shows another state; gives every name of which the kernel has to forget something, and
+    /// whether there are new ones.
+    pub fn show(&mut self, merged: Merged) -> (Vec<ConfigKey>, bool) {
+        if merged.values == self.now.values && merged.version == self.now.version {
+            return (Vec::new(), false);
+        }
+        let mut names: Vec<ConfigKey> = self.now.values.keys().cloned().collect();
+        let before = self.keys.len();
+        for key in merged.values.keys() {
+            if !self.now.values.contains_key(key) {
+                names.push(key.clone());
+            }
+            if !self.keys.contains(key) {
+                self.keys.push(key.clone());
+            }
+        }
+        let old = std::mem::replace(&mut self.now, merged);
+        self.changed = super::now();
+        self.old.push_front(old);
+        self.old.truncate(OLD);
+        (names, self.keys.len() > before)
+    }
+
+    /// When what is shown was put here.
+    pub fn changed(&self) -> Timestamp {
+        self.changed
+    }
+
+    /// The entry and version of a key that is shown.
+    pub fn find(&self, key: &ConfigKey) -> Option<(u16, u32)> {
+        self.now.values.contains_key(key).then_some(())?;
+        let at = self.keys.iter().position(|other| other == key)?;
+        Some((u16::try_from(at + 1).ok()?, self.now.version))
+    }
+
+    /// The value of one version of an entry.
+    pub fn value(&self, entry: u16, version: u32) -> Option<Arc<str>> {
+        let key = self.keys.get(usize::from(entry).checked_sub(1)?)?;
+        std::iter::once(&self.now)
+            .chain(&self.old)
+            .find(|merged| merged.version == version)
+            .and_then(|merged| merged.values.get(key).cloned())
+    }
+
+    /// Keys that are shown.
+    pub fn list(&self) -> impl Iterator<Item = &ConfigKey> {
+        self.now.values.keys()
+    }
+
+    /// All keys, by their entry numbers, less one.
+    pub fn keys(&self) -> &[ConfigKey] {
+        &self.keys
+    }
+
+    /// How many files there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+}

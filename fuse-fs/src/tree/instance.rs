@@ -1,0 +1,205 @@
+//! One instance: what its manifest asks for, what it may have of it, and the numbers of its names.
+
+use model::{ConfigKey, Entry, FieldName, Modes, SecretName, ServiceName, Timestamp, Tree};
+use store::{Permit, Shape, VersionMeta};
+
+use super::config::{ConfigTree, Sources};
+use crate::spec::{InstanceKey, InstanceSpec, MakeError};
+
+/// A secret that the manifest asks for.
+pub(super) struct Slot {
+    pub name: SecretName,
+    /// `None`: never granted to this instance, as far as this process knows.
+    pub permit: Option<Permit>,
+    /// The number of its file, or of the folder of its fields.
+    pub entry: u16,
+    /// The numbers of its fields.
+    pub fields: Vec<(FieldName, u16)>,
+}
+
+impl Slot {
+    /// May the instance read it now?
+    pub fn is_shown(&self) -> bool {
+        self.permit.as_ref().is_some_and(Permit::is_valid)
+    }
+
+    pub fn field(&self, name: &FieldName) -> Option<u16> {
+        self.fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, entry)| *entry)
+    }
+}
+
+/// What an entry number means.
+#[derive(Clone)]
+pub(super) struct Meaning {
+    /// Which slot.
+    pub slot: usize,
+    pub field: Option<FieldName>,
+}
+
+pub(super) struct Instance {
+    pub key: InstanceKey,
+    pub service: ServiceName,
+    pub uid: u32,
+    pub gid: u32,
+    pub modes: Modes,
+    /// By name.
+    pub slots: Vec<Slot>,
+    /// By entry number, less one.
+    meanings: Vec<Meaning>,
+    pub config: ConfigTree,
+    pub made: Timestamp,
+    /// It was there before this process: the kernel may hold inodes that we do not know of.
+    pub inherited: bool,
+}
+
+impl Instance {
+    /// From its specification, without permits. Numbers that it has already stay.
+    pub fn new(spec: &InstanceSpec, inherited: bool) -> Result<Instance, MakeError> {
+        let mut names = spec.secrets.clone();
+        names.sort();
+        names.dedup();
+        let unnumbered = |name| Slot {
+            name,
+            permit: None,
+            entry: 0,
+            fields: Vec::new(),
+        };
+        let mut slots: Vec<Slot> = names.into_iter().map(unnumbered).collect();
+        let mut meanings = Vec::new();
+        let mut keys: Vec<ConfigKey> = Vec::new();
+        let mut known = spec.entries.clone();
+        known.sort_by_key(|entry| (entry.tree, entry.number));
+        for entry in known {
+            match entry.tree {
+                Tree::Secret => take_number(&mut slots, &mut meanings, entry),
+                Tree::Config => keys.extend(entry.name.parse::<ConfigKey>().ok()),
+            }
+        }
+        let sources = Sources {
+            inline: spec.config.clone(),
+            from: spec.config_from.clone(),
+            reloads: spec.reloads,
+        };
+        let mut instance = Instance {
+            key: InstanceKey {
+                number: spec.number,
+                cgroup: spec.cgroup.clone(),
+            },
+            service: spec.service.clone(),
+            uid: spec.uid,
+            gid: spec.gid,
+            modes: spec.modes,
+            slots,
+            meanings,
+            config: ConfigTree::new(sources, keys),
+            made: super::now(),
+            inherited,
+        };
+        for slot in 0..instance.slots.len() {
+            if instance.slots[slot].entry == 0 {
+                instance.slots[slot].entry = instance.number(slot, None)?;
+            }
+        }
+        Ok(instance)
+    }
+
+    /// Gives the fields of a version numbers; true if one is new.
+    pub fn number_fields(&mut self, slot: usize, version: &VersionMeta) -> Result<bool, MakeError> {
+        let mut new = false;
+        for (field, _) in &version.sizes {
+            let Some(field) = field else { continue };
+            if self.slots[slot].field(field).is_none() {
+                let entry = self.number(slot, Some(field.clone()))?;
+                self.slots[slot].fields.push((field.clone(), entry));
+                new = true;
+            }
+        }
+        Ok(new)
+    }
+
+    fn number(&mut self, slot: usize, field: Option<FieldName>) -> Result<u16, MakeError> {
+        self.meanings.push(Meaning { slot, field });
+        u16::try_from(self.meanings.len()).map_err(|_| MakeError::TooMany)
+    }
+
+    pub fn slot(&self, name: &str) -> Option<usize> {
+        self.slots
+            .binary_search_by(|slot| slot.name.as_str().cmp(name))
+            .ok()
+    }
+
+    pub fn meaning(&self, entry: u16) -> Option<&Meaning> {
+        let meaning = self.meanings.get(usize::from(entry).checked_sub(1)?)?;
+        (meaning.slot < self.slots.len()).then_some(meaning)
+    }
+
+    /// Every entry number that belongs to a secret.
+    pub fn entries_of(&self, slot: usize) -> impl Iterator<Item = u16> {
+        let slot = &self.slots[slot];
+        std::iter::once(slot.entry).chain(slot.fields.iter().map(|(_, entry)| *entry))
+    }
+
+    /// All numbers, for the registry.
+    pub fn entries(&self) -> Vec<Entry> {
+        let number = |at: usize| u16::try_from(at + 1).unwrap_or(u16::MAX);
+        let secrets = self
+            .meanings
+            .iter()
+            .enumerate()
+            .filter_map(|(at, meaning)| {
+                Some(Entry {
+                    number: number(at),
+                    tree: Tree::Secret,
+                    name: self.slots.get(meaning.slot)?.name.as_str().to_owned(),
+                    field: meaning.field.clone(),
+                })
+            });
+        let keys = self
+            .config
+            .keys()
+            .iter()
+            .enumerate()
+            .map(|(at, key)| Entry {
+                number: number(at),
+                tree: Tree::Config,
+                name: key.as_str().to_owned(),
+                field: None,
+            });
+        secrets.chain(keys).collect()
+    }
+}
+
+/// A number that a name had in the registry. Numbers without a gap are what we write; for one that
+/// cannot be understood the place is kept, so that all others stay right.
+fn take_number(slots: &mut [Slot], meanings: &mut Vec<Meaning>, entry: Entry) {
+    const NOBODY: usize = usize::MAX;
+    let at = usize::from(entry.number);
+    while meanings.len() + 1 < at {
+        meanings.push(Meaning {
+            slot: NOBODY,
+            field: None,
+        });
+    }
+    let slot = slots.binary_search_by(|slot| slot.name.as_str().cmp(&entry.name));
+    if let Ok(slot) = slot {
+        match &entry.field {
+            None => slots[slot].entry = entry.number,
+            Some(field) => slots[slot].fields.push((field.clone(), entry.number)),
+        }
+    }
+    meanings.push(Meaning {
+        slot: slot.unwrap_or(NOBODY),
+        field: entry.field,
+    });
+}
+
+/// Does this entry show a file of `version`?
+pub(super) fn shows(version: &VersionMeta, field: Option<&FieldName>) -> bool {
+    match version.shape() {
+        Shape::Single => field.is_none(),
+        Shape::Fields => field.is_some_and(|field| version.size_of(Some(field)).is_some()),
+    }
+}

@@ -1,0 +1,147 @@
+//! The views of all instances, as a tree that knows no kernel.
+//!
+//! [`ask`] and [`list`] answer handlers; [`life`] and [`change`] are what the beginning and end of
+//! instances and operators' acts do to it; [`forget`] tells the kernel; [`instance`] and [`config`] are
+//! what an instance is made of.
+
+mod ask;
+mod change;
+mod config;
+mod forget;
+mod instance;
+mod life;
+mod list;
+mod pins;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fuser::Notifier;
+use model::{SecretName, Timestamp, Tree};
+use store::{State as StoreState, Store, VersionMeta};
+use sys::lock::{read, write};
+
+pub(crate) use self::ask::{Attr, Caller, Ttl};
+use self::instance::Instance;
+use self::pins::Pins;
+use crate::live::Live;
+use crate::pool::Pool;
+use crate::spec::{Membership, ViewsStatus};
+
+/// The views of all instances.
+pub struct Views {
+    store: Store,
+    membership: Arc<dyn Membership>,
+    state: RwLock<State>,
+    /// While set, nothing is answered but the master's own folders.
+    sealed: AtomicBool,
+    pins: Pins,
+    /// Held for reading by each handler until it has answered. Whoever has changed what is shown
+    /// takes it once for writing: then no answer with the old state is on its way any more.
+    turn: RwLock<()>,
+    /// Held by whoever changes what is shown, from the look at the store to the last invalidation.
+    /// No handler takes it.
+    changing: Mutex<()>,
+    secret_inodes: Live,
+    config_inodes: Live,
+    secret_kernel: RwLock<Option<Notifier>>,
+    config_kernel: RwLock<Option<Notifier>>,
+    pool: Pool,
+}
+
+#[derive(Default)]
+struct State {
+    instances: HashMap<u32, Instance>,
+    /// The newest version of each secret that an instance asks for.
+    newest: HashMap<SecretName, Arc<Newest>>,
+}
+
+/// What a secret's name leads to.
+struct Newest {
+    version: VersionMeta,
+}
+
+/// A handler's turn, from its look at the state to its answer.
+pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
+
+impl Views {
+    /// No instance yet.
+    pub fn new(store: Store, membership: Arc<dyn Membership>) -> Arc<Views> {
+        let sealed = store.state() == StoreState::Sealed;
+        Arc::new(Views {
+            store,
+            membership,
+            state: RwLock::default(),
+            sealed: AtomicBool::new(sealed),
+            pins: Pins::default(),
+            turn: RwLock::default(),
+            changing: Mutex::default(),
+            secret_inodes: Live::default(),
+            config_inodes: Live::default(),
+            secret_kernel: RwLock::default(),
+            config_kernel: RwLock::default(),
+            pool: Pool::default(),
+        })
+    }
+
+    /// Counts for `deploy status`.
+    pub fn status(&self) -> ViewsStatus {
+        ViewsStatus {
+            instances: read(&self.state).instances.len(),
+            inodes: self.secret_inodes.len() + self.config_inodes.len(),
+        }
+    }
+
+    /// Begins to answer. Held until the answer has been sent.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        Turn(read(&self.turn))
+    }
+
+    /// A connection is served from now on. What another connection of the tree had is void.
+    pub(crate) fn serves(&self, tree: Tree, kernel: Notifier, fresh: bool) {
+        if fresh {
+            self.inodes(tree).clear(&self.store);
+        }
+        *write(self.kernel(tree)) = Some(kernel);
+    }
+
+    fn kernel(&self, tree: Tree) -> &RwLock<Option<Notifier>> {
+        match tree {
+            Tree::Secret => &self.secret_kernel,
+            Tree::Config => &self.config_kernel,
+        }
+    }
+
+    fn inodes(&self, tree: Tree) -> &Live {
+        match tree {
+            Tree::Secret => &self.secret_inodes,
+            Tree::Config => &self.config_inodes,
+        }
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+
+    /// Returns when every handler that was answering has answered.
+    fn wait_for_handlers(&self) {
+        drop(write(&self.turn));
+    }
+}
+
+/// The time, in whole seconds.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| since.as_secs()))
+}
+
+impl fmt::Debug for Views {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Views")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

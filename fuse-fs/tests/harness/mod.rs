@@ -1,0 +1,232 @@
+//! Both trees on a real kernel, served by threads of this process.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fuse_fs::{Handover, InstanceKey, InstanceSpec, Membership, RingPath, Touched, Views};
+use model::{Modes, SecretName, Tree};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, UnmountFlags};
+use store::{Cipher, Operator, SecretBytes, SetOptions, Store, Value};
+
+/// Says of everybody what the test wants.
+pub struct Everybody(AtomicBool);
+
+impl Membership for Everybody {
+    fn belongs(&self, _: u32, _: &InstanceKey) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn thread_group(&self, _: u32) -> Option<u32> {
+        Some(std::process::id())
+    }
+}
+
+/// A store, its views, and where they are mounted. Takes the mounts away when dropped.
+pub struct Host {
+    pub store: Store,
+    pub views: Arc<Views>,
+    pub operator: Operator,
+    everybody: Arc<Everybody>,
+    folder: PathBuf,
+    secret: OwnedFd,
+    config: OwnedFd,
+}
+
+impl Host {
+    pub fn start() -> Host {
+        let store = Store::in_memory(Cipher::default());
+        let everybody = Arc::new(Everybody(AtomicBool::new(true)));
+        let views = Views::new(store.clone(), everybody.clone());
+        let folder = tempfile::Builder::new()
+            .prefix("dv-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        let root = sys::peer::PeerCredentials {
+            pid: 1,
+            uid: 0,
+            gid: 0,
+        };
+        let mount = |name: &str, tree| {
+            let at = folder.join(name);
+            std::fs::create_dir(&at).unwrap();
+            let (device, mount) =
+                sys::fuse::connect(&format!("deploy-secrets:test-{name}")).unwrap();
+            rustix::mount::move_mount(
+                &mount,
+                "",
+                rustix::fs::CWD,
+                &at,
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+            )
+            .unwrap();
+            let memfd = rustix::fs::memfd_create("init", MemfdFlags::CLOEXEC).unwrap();
+            fuse_fs::serve(tree, device, &views, &Handover { fresh: true, memfd }).unwrap();
+            mount
+        };
+        let secret = mount("secret", Tree::Secret);
+        let config = mount("config", Tree::Config);
+        Host {
+            operator: Operator::authenticate(&root, &[], None).unwrap(),
+            store,
+            everybody,
+            folder,
+            secret,
+            config,
+            views,
+        }
+    }
+
+    pub fn belongs(&self, whether: bool) {
+        self.everybody.0.store(whether, Ordering::SeqCst);
+    }
+
+    pub fn set(&self, name: &str, value: &str) -> Touched {
+        let value = Value::Single(SecretBytes::from(value.as_bytes()));
+        self.store
+            .set(
+                &self.operator,
+                &name.parse().unwrap(),
+                value,
+                SetOptions::default(),
+            )
+            .unwrap();
+        self.views.secret_changed(&name.parse().unwrap())
+    }
+
+    pub fn set_fields(&self, name: &str, fields: &[(&str, &str)]) -> Touched {
+        let fields: BTreeMap<_, _> = fields
+            .iter()
+            .map(|(field, value)| (field.parse().unwrap(), SecretBytes::from(value.as_bytes())))
+            .collect();
+        let value = Value::Fields(fields);
+        self.store
+            .set(
+                &self.operator,
+                &name.parse().unwrap(),
+                value,
+                SetOptions::default(),
+            )
+            .unwrap();
+        self.views.secret_changed(&name.parse().unwrap())
+    }
+
+    pub fn grant(&self, names: &[&str]) -> Touched {
+        let names: Vec<SecretName> = names.iter().map(|name| name.parse().unwrap()).collect();
+        let web = "web".parse().unwrap();
+        self.store
+            .grant(&self.operator, &web, &names, None, Default::default())
+            .unwrap();
+        self.views.granted(&web, &names)
+    }
+
+    pub fn revoke(&self, name: &str) {
+        let (web, names) = ("web".parse().unwrap(), [name.parse().unwrap()]);
+        let revocation = self.store.revoke(&self.operator, &web, &names).unwrap();
+        let touched = self.views.denied(Some(&web), &names);
+        assert!(touched.stuck.is_empty());
+        revocation.commit().unwrap();
+    }
+
+    pub fn spec(&self, secrets: &[&str], config: &[(&str, &str)]) -> InstanceSpec {
+        InstanceSpec {
+            number: 7,
+            service: "web".parse().unwrap(),
+            uid: 1234,
+            gid: 1234,
+            cgroup: None,
+            secrets: secrets.iter().map(|name| name.parse().unwrap()).collect(),
+            config: pairs(config),
+            config_from: Vec::new(),
+            reloads: 0,
+            modes: Modes::default(),
+            entries: Vec::new(),
+        }
+    }
+
+    pub fn make(&self, secrets: &[&str], config: &[(&str, &str)]) {
+        self.views.make(self.spec(secrets, config)).unwrap();
+    }
+
+    /// A path of instance 7.
+    pub fn secret(&self, name: &str) -> PathBuf {
+        self.folder.join("secret/7").join(name)
+    }
+
+    /// A path of instance 7.
+    pub fn config(&self, key: &str) -> PathBuf {
+        self.folder.join("config/7").join(key)
+    }
+
+    pub fn read(&self, name: &str) -> Result<String, i32> {
+        text(&self.secret(name))
+    }
+
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.secret(name))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// What the injector does.
+    pub fn ring(&self, rings: &[RingPath]) {
+        for ring in rings {
+            let master = match ring.tree {
+                Tree::Secret => self.secret.as_fd(),
+                Tree::Config => self.config.as_fd(),
+            };
+            let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(master, &ring.path, flags, Mode::empty()).unwrap();
+            rustix::io::pwrite(&file, &[0], 0).unwrap();
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for name in ["secret", "config"] {
+            let at = self.folder.join(name);
+            let _ = rustix::mount::unmount(&at, UnmountFlags::DETACH);
+            let _ = std::fs::remove_dir(&at);
+        }
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+pub fn pairs<K: std::str::FromStr<Err: std::fmt::Debug> + Ord>(
+    pairs: &[(&str, &str)],
+) -> BTreeMap<K, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| (key.parse().unwrap(), (*value).to_owned()))
+        .collect()
+}
+
+pub fn text(path: &std::path::Path) -> Result<String, i32> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8(bytes).unwrap()),
+        Err(error) => Err(error.raw_os_error().unwrap()),
+    }
+}
+
+/// The first bytes of an open file.
+pub fn head(file: &File) -> Result<String, i32> {
+    let mut buffer = [0; 64];
+    match rustix::io::pread(file, &mut buffer[..], 0) {
+        Ok(count) => Ok(String::from_utf8(buffer[..count].to_vec()).unwrap()),
+        Err(errno) => Err(errno.raw_os_error()),
+    }
+}
+
+/// What a read of something revoked says; Linux 7.3 turns the one into the other.
+pub fn is_revoked(answer: &Result<String, i32>) -> bool {
+    matches!(answer, Err(libc::EKEYREVOKED | libc::EIO))
+}
