@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::wait;
+use crate::{interrupt, wait};
 
 /// A command that ended.
 #[derive(Debug, Clone)]
@@ -96,12 +96,14 @@ impl std::fmt::Display for Finished {
 #[track_caller]
 pub fn run(mut command: Command, input: &[u8]) -> Finished {
     let line = line_of(&command);
+    let creating = interrupt::creating();
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|e| panic!("`{line}` does not start: {e}"));
+    drop(creating);
     let mut stdin = child.stdin.take().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let (code, stdout, stderr) = std::thread::scope(|threads| {

@@ -8,6 +8,7 @@
 
 pub mod claim;
 pub mod command;
+pub mod interrupt;
 pub mod manifest;
 pub mod pair;
 pub mod probe;

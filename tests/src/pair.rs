@@ -15,7 +15,7 @@ use crate::command::{Finished, end_of, run};
 use crate::manifest::Asked;
 use crate::programs::{copy_for_all, program};
 use crate::traces::{Left, Traces};
-use crate::{Probe, Service, Terminal, wait};
+use crate::{Probe, Service, Terminal, interrupt, wait};
 
 /// A running pair. Dropping it ends it and takes all its traces away.
 pub struct Pair {
@@ -44,6 +44,7 @@ impl Pair {
     /// As [`Pair::prepare`], with a prefix for the folder's name in /tmp.
     pub fn prepare_as(prefix: &str) -> Pair {
         let user = ClaimedUser::claim();
+        let creating = interrupt::creating();
         // Short, as a socket's path has at most 108 bytes; 0711, as secretsd's user walks through.
         let folder = tempfile::Builder::new()
             .prefix(prefix)
@@ -52,6 +53,7 @@ impl Pair {
             .unwrap()
             .keep();
         let traces = Traces::watch(&folder, user.uid());
+        drop(creating);
         Pair {
             folder,
             user,
@@ -84,6 +86,7 @@ impl Pair {
             .create(true)
             .open(self.log())
             .unwrap();
+        let creating = interrupt::creating();
         // Its own process group: Ctrl-C comes to us alone, and we end it in order.
         let mut keeper = command
             .process_group(0)
@@ -93,6 +96,7 @@ impl Pair {
             .spawn()
             .unwrap();
         self.traces.keeper_is(Some(keeper.id()));
+        drop(creating);
         let stdout = BufReader::new(keeper.stdout.take().unwrap());
         self.keeper = Some(keeper);
         let (ready, is_ready) = mpsc::channel();
@@ -214,7 +218,13 @@ impl Pair {
     #[track_caller]
     pub fn run(&self, asked: &Asked) -> Service {
         let file = self.manifest(asked);
-        Service::start(self, asked.name(), &file)
+        self.run_file(asked.name(), &file)
+    }
+
+    /// Starts the service of a manifest that is there.
+    #[track_caller]
+    pub fn run_file(&self, service: &str, file: &Path) -> Service {
+        Service::start(self, service, file)
     }
 
     /// Runs a service to its end by `deploy run`.
@@ -273,7 +283,7 @@ impl Pair {
     }
 
     /// Processes, mounts and the rest that belong to this pair.
-    pub fn traces(&self) -> &Traces {
+    pub fn traces(&self) -> &Arc<Traces> {
         &self.traces
     }
 
@@ -296,7 +306,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !interrupt::came() {
             eprintln!("--- log of the pair\n{}", self.log_text());
         }
         self.traces.erase();

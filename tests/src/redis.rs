@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::Pair;
 use crate::manifest::Asked;
 use crate::programs::{build_folder, workspace};
-use crate::wait;
+use crate::{interrupt, wait};
 
 /// A redis that a service can run, with a folder of its own below the pair's.
 pub struct Redis {
@@ -130,6 +130,7 @@ fn library_path(root: &Path) -> String {
 
 /// Copies the programs and libraries; links as links.
 fn copy_folder(from: &Path, to: &Path) {
+    let _creating = interrupt::creating();
     let status = Command::new("cp")
         .arg("-a")
         .arg("--")

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::command::{Finished, end_of};
-use crate::{Pair, traces, wait};
+use crate::{Pair, interrupt, traces, wait};
 
 /// A `deploy run` in the foreground. Dropping it ends it.
 pub struct Service {
@@ -34,6 +34,7 @@ pub struct Instance {
 impl Service {
     /// `deploy run FILE`, with pipes for its standard streams.
     pub(crate) fn start(pair: &Pair, name: &str, file: &Path) -> Service {
+        let creating = interrupt::creating();
         let mut supervisor = pair
             .deploy_command(&["run", file.to_str().unwrap()])
             .stdin(Stdio::piped())
@@ -41,6 +42,7 @@ impl Service {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        drop(creating);
         let (stdout, stderr) = (
             supervisor.stdout.take().unwrap(),
             supervisor.stderr.take().unwrap(),
@@ -165,7 +167,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        if std::thread::panicking() && !self.errors().is_empty() {
+        if std::thread::panicking() && !interrupt::came() && !self.errors().is_empty() {
             eprintln!("--- stderr of {}\n{}", self.name, self.errors());
         }
         self.stdin.take();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::command::{end_of, line_of};
-use crate::wait;
+use crate::{interrupt, wait};
 
 /// A command whose standard streams are a terminal of its own.
 pub struct Terminal {
@@ -26,9 +26,11 @@ impl Terminal {
         let line = line_of(&command);
         let (pty, pts) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(24, 100)).unwrap();
+        let creating = interrupt::creating();
         let child = pty_process::blocking::Command::from(command)
             .spawn(pts)
             .unwrap_or_else(|e| panic!("`{line}` does not start: {e}"));
+        drop(creating);
         let descriptor = OwnedFd::from(pty);
         let keyboard = std::fs::File::from(descriptor.try_clone().unwrap());
         let mut output = std::fs::File::from(descriptor.try_clone().unwrap());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::wait;
+use crate::{interrupt, wait};
 
 /// All pairs of this process that are still there.
 static LIVE: Mutex<Vec<Weak<Traces>>> = Mutex::new(Vec::new());
@@ -42,7 +42,7 @@ pub struct Left {
 impl Traces {
     /// Watches `folder`, which nothing else may use, until [`Traces::erase`].
     pub fn watch(folder: &Path, uid: u32) -> Arc<Traces> {
-        erase_all_on_signals();
+        obey_signals();
         let traces = Arc::new(Traces {
             folder: folder.canonicalize().unwrap(),
             keeper: Mutex::new(None),
@@ -114,7 +114,11 @@ impl Traces {
             forget_keys(self.uid);
         }
         if self.mounts().is_empty() {
-            let _ = std::fs::remove_dir_all(&self.folder);
+            // Again: another thread may be writing a last file into it.
+            wait::within(Duration::from_millis(500), || {
+                let _ = std::fs::remove_dir_all(&self.folder);
+                (!self.folder.exists()).then_some(())
+            });
         }
     }
 
@@ -298,8 +302,8 @@ fn forget_keys(uid: u32) {
     }
 }
 
-/// Makes Ctrl-C and SIGTERM take everything away before this process ends of them.
-fn erase_all_on_signals() {
+/// Makes Ctrl-C, SIGTERM and SIGHUP take everything away before this process ends of them.
+pub fn obey_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -307,6 +311,7 @@ fn erase_all_on_signals() {
             signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).unwrap();
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
+                interrupt::comes();
                 let live = LIVE.lock().unwrap_or_else(|dead| dead.into_inner());
                 for traces in live.iter().filter_map(Weak::upgrade) {
                     traces.erase();

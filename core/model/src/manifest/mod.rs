@@ -1,0 +1,172 @@
+//! Manifests: what a service asks for.
+//!
+//! Two forms, YAML ([`yaml`]) and lines ([`lines`]), become the same tree of [`tree::Node`]s, and
+//! one reader ([`read`]) makes the [`Manifest`] of it: so both forms have the same rules. A fault
+//! names a node, and the form says in which line and column that node is.
+
+mod error;
+mod lines;
+mod modes;
+mod read;
+mod rules;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod words;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ConfigKey, ConfigName, SecretName, ServiceName};
+pub use error::ManifestError;
+pub use modes::{Modes, ModesError};
+pub use targets::{Targets, TargetsError};
+
+/// The longest manifest in bytes.
+pub const MAX_TEXT: usize = 64 * 1024;
+/// The most secrets, config keys, stored configs, and words of a command.
+pub const MAX_COUNT: usize = 4096;
+
+/// What a service asks for, and how it is started. It grants nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Manifest {
+    /// The service's name.
+    pub service: ServiceName,
+    /// A user's name or number, or `UID:GID`; `None`: root.
+    pub user: Option<String>,
+    /// Program and arguments; empty: given at the start.
+    pub command: Vec<String>,
+    /// The secrets, in the order of the file, each once.
+    pub secrets: Vec<SecretRequest>,
+    /// Inline settings. They win over stored ones.
+    pub config: BTreeMap<ConfigKey, String>,
+    /// Stored configs, each once; a later one wins.
+    pub config_from: Vec<ConfigName>,
+    /// What the service is told when a secret changes.
+    pub on_change: Option<OnChange>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// Where its views are.
+    pub targets: Targets,
+    /// Permissions of its views.
+    pub modes: Modes,
+}
+
+/// A secret that a manifest asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRequest {
+    /// Its name.
+    pub name: SecretName,
+    /// The environment variable that carries its value too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+}
+
+/// What a service is told when one of its secrets or its config changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnChange {
+    /// A signal, by its name without `SIG`.
+    Signal(String),
+    /// A program with arguments is run.
+    Command(Vec<String>),
+    /// It is started again.
+    Restart,
+}
+
+/// When a service is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Never.
+    #[default]
+    No,
+    /// After an exit code other than 0, or a signal.
+    OnFailure,
+    /// After every end that was not asked for.
+    Always,
+}
+
+impl Manifest {
+    /// Parses either form. `path` names the file in errors, and the service if the text does not:
+    /// `web.yaml` is `web`.
+    ///
+    /// # Errors
+    /// Text that is not a manifest: with its place, what was expected there, and the nearest right
+    /// word; never with a value of `config`.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Manifest, ManifestError> {
+        let refused = |fault: error::Located| ManifestError::new(path, fault);
+        let text = error::readable(text).map_err(refused)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        if lines::is_line_form(text) {
+            let (tree, places) = lines::parse(text).map_err(refused)?;
+            read::manifest(tree, &stem).map_err(|fault| refused(places.locate(fault)))
+        } else {
+            let document = yaml::Document::parse(text).map_err(refused)?;
+            let tree = document.tree().map_err(refused)?;
+            read::manifest(tree, &stem).map_err(|fault| refused(document.locate(fault)))
+        }
+    }
+}
+
+/// Shows the keys of `config` and not their values.
+impl fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manifest")
+            .field("service", &self.service)
+            .field("user", &self.user)
+            .field("command", &self.command)
+            .field("secrets", &self.secrets)
+            .field("config", &self.config.keys())
+            .field("config_from", &self.config_from)
+            .field("on_change", &self.on_change)
+            .field("restart", &self.restart)
+            .field("targets", &self.targets)
+            .field("modes", &self.modes)
+            .finish()
+    }
+}
+
+/// A manifest on its way between programs, before its rules were asked again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    service: ServiceName,
+    user: Option<String>,
+    command: Vec<String>,
+    secrets: Vec<SecretRequest>,
+    config: BTreeMap<ConfigKey, String>,
+    config_from: Vec<ConfigName>,
+    on_change: Option<OnChange>,
+    restart: Restart,
+    targets: Targets,
+    modes: Modes,
+}
+
+impl TryFrom<Unchecked> for Manifest {
+    type Error = String;
+
+    fn try_from(raw: Unchecked) -> Result<Manifest, String> {
+        let manifest = Manifest {
+            service: raw.service,
+            user: raw.user,
+            command: raw.command,
+            secrets: raw.secrets,
+            config: raw.config,
+            config_from: raw.config_from,
+            on_change: raw.on_change,
+            restart: raw.restart,
+            targets: raw.targets,
+            modes: raw.modes,
+        };
+        rules::check(&manifest)?;
+        Ok(manifest)
+    }
+}

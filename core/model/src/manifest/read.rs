@@ -1,0 +1,349 @@
+//! The tree to a [`Manifest`]: the rules of both forms.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use super::error::Fault;
+use super::rules;
+use super::tree::{Key, Node, What};
+use super::{MAX_COUNT, Manifest, Modes, OnChange, Restart, SecretRequest, Targets};
+use crate::{ConfigKey, NameError, SecretName, text};
+
+const KEYS: [&str; 11] = [
+    "service",
+    "user",
+    "command",
+    "secrets",
+    "config",
+    "config_from",
+    "on_change",
+    "restart",
+    "targets",
+    "file_mode",
+    "folder_mode",
+];
+const RESTARTS: [(&str, Restart); 3] = [
+    ("no", Restart::No),
+    ("on-failure", Restart::OnFailure),
+    ("always", Restart::Always),
+];
+
+/// Reads the whole tree. `stem` is the service where the text names none.
+pub(super) fn manifest(root: Node, stem: &str) -> Result<Manifest, Fault> {
+    let at = root.at;
+    let mut keys = Fields::of(root, &KEYS, "a map of keys, such as `service: web`")?;
+    let service = match keys.take("service") {
+        Some(node) => name(&node)?,
+        None => stem.parse().map_err(|error: NameError| Fault {
+            at,
+            words: format!("no `service`, and the file's name does not give one: {error}"),
+        })?,
+    };
+    let user = keys.take("user").map(user).transpose()?;
+    let command = keys
+        .take("command")
+        .map(command)
+        .transpose()?
+        .unwrap_or_default();
+    let secrets = keys
+        .take("secrets")
+        .map(secrets)
+        .transpose()?
+        .unwrap_or_default();
+    let config = keys
+        .take("config")
+        .map(config)
+        .transpose()?
+        .unwrap_or_default();
+    let config_from = match keys.take("config_from") {
+        Some(node) => distinct(list(node, "a list of stored configs")?, "config")?,
+        None => Vec::new(),
+    };
+    let on_change = keys.take("on_change").map(on_change).transpose()?;
+    let restart = keys
+        .take("restart")
+        .map(restart)
+        .transpose()?
+        .unwrap_or_default();
+    let targets = keys
+        .take("targets")
+        .map(targets)
+        .transpose()?
+        .unwrap_or_default();
+    let default = Modes::default();
+    let file = keys
+        .take("file_mode")
+        .map(mode)
+        .transpose()?
+        .unwrap_or(default.file);
+    let folder = keys
+        .take("folder_mode")
+        .map(mode)
+        .transpose()?
+        .unwrap_or(default.folder);
+    let modes = Modes::new(file, folder).map_err(|error| fault(at, error))?;
+    Ok(Manifest {
+        service,
+        user,
+        command,
+        secrets,
+        config,
+        config_from,
+        on_change,
+        restart,
+        targets,
+        modes,
+    })
+}
+
+fn fault(at: usize, words: impl ToString) -> Fault {
+    Fault {
+        at,
+        words: words.to_string(),
+    }
+}
+
+/// A map whose keys are known, each there once.
+struct Fields(Vec<(Key, Node)>);
+
+impl Fields {
+    fn of(node: Node, known: &[&str], expected: &str) -> Result<Fields, Fault> {
+        let entries = map(node, expected)?;
+        for (key, _) in &entries {
+            if !known.contains(&key.text.as_str()) {
+                let shown = text::shown_keyword(&key.text);
+                let words = text::nearest(&key.text, known.iter().copied()).map_or_else(
+                    || {
+                        format!(
+                            "unknown key `{shown}`; expected one of {}",
+                            text::list(known)
+                        )
+                    },
+                    |word| format!("unknown key `{shown}`; did you mean `{word}`?"),
+                );
+                return Err(fault(key.at, words));
+            }
+        }
+        Ok(Fields(entries))
+    }
+
+    fn take(&mut self, name: &str) -> Option<Node> {
+        let index = self.0.iter().position(|(key, _)| key.text == name)?;
+        Some(self.0.swap_remove(index).1)
+    }
+}
+
+/// Entries in their order, no key twice.
+fn map(node: Node, expected: &str) -> Result<Vec<(Key, Node)>, Fault> {
+    let entries = match node.what {
+        What::Map(entries) => entries,
+        What::Null(_) => Vec::new(),
+        What::Text(_) | What::List(_) => {
+            return Err(fault(node.at, format!("expected {expected}")));
+        }
+    };
+    let mut seen = BTreeSet::new();
+    for (key, _) in &entries {
+        if !seen.insert(&key.text) {
+            let shown = text::shown_keyword(&key.text);
+            return Err(fault(
+                key.at,
+                format!("`{shown}` is here for the second time"),
+            ));
+        }
+    }
+    Ok(entries)
+}
+
+fn list(node: Node, expected: &str) -> Result<Vec<Node>, Fault> {
+    let nodes = match node.what {
+        What::List(nodes) => nodes,
+        What::Null(_) => Vec::new(),
+        What::Text(_) | What::Map(_) => return Err(fault(node.at, format!("expected {expected}"))),
+    };
+    match nodes.get(MAX_COUNT) {
+        Some(node) => Err(fault(node.at, format!("more than {MAX_COUNT}"))),
+        None => Ok(nodes),
+    }
+}
+
+fn scalar<'n>(node: &'n Node, expected: &str) -> Result<&'n str, Fault> {
+    match &node.what {
+        What::Text(text) => Ok(text),
+        _ => Err(fault(node.at, format!("expected {expected}"))),
+    }
+}
+
+fn name<T: FromStr<Err = NameError>>(node: &Node) -> Result<T, Fault> {
+    // `null` is a name like any other, and a name that is not there is not.
+    let text = match &node.what {
+        What::Null(text) if !text.is_empty() => text,
+        _ => scalar(node, "a name")?,
+    };
+    text.parse().map_err(|error| fault(node.at, error))
+}
+
+/// Names, none twice.
+fn distinct<T>(nodes: Vec<Node>, what: &str) -> Result<Vec<T>, Fault>
+where
+    T: FromStr<Err = NameError> + Ord + Clone + std::fmt::Display,
+{
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::new();
+    for node in nodes {
+        let one: T = name(&node)?;
+        if !seen.insert(one.clone()) {
+            return Err(fault(
+                node.at,
+                format!("{what} {one} is here for the second time"),
+            ));
+        }
+        names.push(one);
+    }
+    Ok(names)
+}
+
+fn user(node: Node) -> Result<String, Fault> {
+    let text = scalar(&node, "a user's name, a number, or UID:GID")?;
+    rules::user(text).map_err(|error| fault(node.at, error))?;
+    Ok(text.to_owned())
+}
+
+fn command(node: Node) -> Result<Vec<String>, Fault> {
+    let at = node.at;
+    let mut words = Vec::new();
+    for node in list(node, "a list of words, such as `[nginx, -g, daemon off;]`")? {
+        match node.what {
+            What::Text(text) | What::Null(text) => words.push(text),
+            _ => return Err(fault(node.at, "expected a word")),
+        }
+    }
+    rules::command(&words).map_err(|error| fault(at, error))?;
+    Ok(words)
+}
+
+fn secrets(node: Node) -> Result<Vec<SecretRequest>, Fault> {
+    let mut names = BTreeSet::new();
+    let mut variables = BTreeSet::new();
+    let mut secrets = Vec::new();
+    for node in list(node, "a list of secrets, such as `[db_password]`")? {
+        let (place, secret) = secret(node)?;
+        if !names.insert(secret.name.clone()) {
+            let words = format!("secret {} is here for the second time", secret.name);
+            return Err(fault(place, words));
+        }
+        if let Some(variable) = &secret.env
+            && !variables.insert(variable.clone())
+        {
+            let words = format!("another secret is to be in the variable {variable} already");
+            return Err(fault(place, words));
+        }
+        secrets.push(secret);
+    }
+    Ok(secrets)
+}
+
+fn secret(node: Node) -> Result<(usize, SecretRequest), Fault> {
+    let at = node.at;
+    if !matches!(node.what, What::Map(_)) {
+        let name = name(&node)?;
+        return Ok((at, SecretRequest { name, env: None }));
+    }
+    let mut keys = Fields::of(node, &["name", "env"], "a secret's name, or `{name, env}`")?;
+    let name: SecretName = match keys.take("name") {
+        Some(node) => name(&node)?,
+        None => return Err(fault(at, "a secret without a `name`")),
+    };
+    let env = match keys.take("env") {
+        Some(node) => {
+            let variable = scalar(&node, "a variable's name")?;
+            rules::env(variable).map_err(|error| fault(node.at, error))?;
+            Some(variable.to_owned())
+        }
+        None => None,
+    };
+    Ok((at, SecretRequest { name, env }))
+}
+
+fn config(node: Node) -> Result<BTreeMap<ConfigKey, String>, Fault> {
+    let mut config = BTreeMap::new();
+    for (key, node) in map(node, "a map of settings, such as `{log_level: debug}`")? {
+        // The line form's `=`, within YAML: what follows it is a value, and is not shown.
+        if key.text.contains('=') {
+            return Err(fault(
+                key.at,
+                "expected `KEY: VALUE`, and found a `=` before the `:`",
+            ));
+        }
+        let name: ConfigKey = key
+            .text
+            .parse()
+            .map_err(|error: NameError| fault(key.at, error))?;
+        match node.what {
+            What::Text(text) | What::Null(text) => config.insert(name, text),
+            _ => {
+                let words = format!("expected one value for `{name}`, neither a list nor a map");
+                return Err(fault(node.at, words));
+            }
+        };
+        if config.len() > MAX_COUNT {
+            return Err(fault(key.at, format!("more than {MAX_COUNT}")));
+        }
+    }
+    Ok(config)
+}
+
+fn on_change(node: Node) -> Result<OnChange, Fault> {
+    let expected = "`{signal: NAME}`, `{command: [WORDS]}` or `restart`";
+    let at = node.at;
+    if let What::Text(text) = &node.what {
+        return match text.as_str() {
+            "restart" => Ok(OnChange::Restart),
+            _ => Err(fault(at, format!("expected {expected}"))),
+        };
+    }
+    let mut keys = Fields::of(node, &["signal", "command"], expected)?;
+    match (keys.take("signal"), keys.take("command")) {
+        (Some(node), None) => {
+            let name = scalar(&node, "a signal's name")?;
+            let name = rules::signal(name).map_err(|error| fault(node.at, error))?;
+            Ok(OnChange::Signal(name.to_owned()))
+        }
+        (None, Some(node)) => command(node).map(OnChange::Command),
+        _ => Err(fault(at, format!("expected one of {expected}"))),
+    }
+}
+
+fn restart(node: Node) -> Result<Restart, Fault> {
+    let names = RESTARTS.map(|(name, _)| name);
+    let expected = format!("one of {}", text::list(&names));
+    let given = scalar(&node, &expected)?;
+    let found = RESTARTS.iter().find(|(name, _)| *name == given);
+    found.map(|(_, restart)| *restart).ok_or_else(|| {
+        fault(
+            node.at,
+            format!("expected {expected}{}", text::did_you_mean(given, &names)),
+        )
+    })
+}
+
+fn targets(node: Node) -> Result<Targets, Fault> {
+    let at = node.at;
+    let expected = "a map, such as `{secret: /run/secrets}`";
+    let mut keys = Fields::of(node, &["secret", "config"], expected)?;
+    let mut one = |name: &str, default: &str| match keys.take(name) {
+        Some(node) => {
+            let path = scalar(&node, "a path")?;
+            Targets::parse_one(path).map_err(|error| fault(node.at, error))?;
+            Ok(path.to_owned())
+        }
+        None => Ok(default.to_owned()),
+    };
+    let (secret, config) = (one("secret", "/secret")?, one("config", "/config")?);
+    Targets::new(&secret, &config).map_err(|error| fault(at, error))
+}
+
+fn mode(node: Node) -> Result<u16, Fault> {
+    let text = scalar(&node, "permissions, such as \"0440\"")?;
+    Modes::parse_one(text).map_err(|error| fault(node.at, error))
+}

@@ -1,0 +1,125 @@
+//! Rules of single values, asked when a manifest is parsed and again when it comes from another
+//! program. Each error is the end of a sentence, and shows no value.
+
+use std::collections::BTreeSet;
+
+use super::{MAX_COUNT, Manifest, OnChange};
+use crate::text;
+
+/// Signals that a service can be sent on a change: those that a program can catch, and that are
+/// not sent by the kernel for faults.
+pub(super) const SIGNALS: [&str; 9] = [
+    "HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "CONT", "WINCH",
+];
+
+/// Variables that every service has (docs/semantics.md), in the order of the alphabet.
+const FIXED: [&str; 8] = [
+    "DEPLOY_SERVICE",
+    "HOME",
+    "LANG",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "USER",
+];
+
+pub(super) fn user(user: &str) -> Result<(), &'static str> {
+    let sound = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | '"' | '\'');
+    if user.is_empty() || user.len() > 256 || user.starts_with('-') || !user.chars().all(sound) {
+        return Err("expected a user's name, a number, or UID:GID");
+    }
+    Ok(())
+}
+
+pub(super) fn command(words: &[String]) -> Result<(), &'static str> {
+    match words.first() {
+        None => Err("expected a program"),
+        Some(program) if program.is_empty() => Err("expected a program, found an empty word"),
+        // What execve(2) cannot take.
+        _ if words.iter().any(|word| word.contains('\0')) => Err("a word holds a NUL"),
+        _ if words.len() > MAX_COUNT => Err("more than 4096 words"),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn env(name: &str) -> Result<(), String> {
+    let sound = |(at, c): (usize, char)| {
+        c == '_' || c.is_ascii_alphabetic() || at > 0 && c.is_ascii_digit()
+    };
+    if name.is_empty() || name.len() > 256 || !name.chars().enumerate().all(sound) {
+        return Err("expected a variable's name: letters, digits and _, no digit first".into());
+    }
+    if FIXED.contains(&name) {
+        return Err(format!(
+            "{name} is a variable that every service has already"
+        ));
+    }
+    Ok(())
+}
+
+/// The canonical name of a signal: `HUP` for `SIGHUP` too.
+pub(super) fn signal(name: &str) -> Result<&'static str, String> {
+    let bare = name.strip_prefix("SIG").unwrap_or(name);
+    SIGNALS
+        .iter()
+        .find(|known| **known == bare)
+        .copied()
+        .ok_or_else(|| {
+            let hint = text::did_you_mean(bare.trim_start_matches("sig"), &SIGNALS);
+            format!("expected one of {}{hint}", text::list(&SIGNALS))
+        })
+}
+
+/// Everything that the types of the fields do not say.
+pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
+    if let Some(name) = &manifest.user {
+        user(name).map_err(|error| format!("user: {error}"))?;
+    }
+    if !manifest.command.is_empty() {
+        command(&manifest.command).map_err(|error| format!("command: {error}"))?;
+    }
+    match &manifest.on_change {
+        Some(OnChange::Signal(name)) => {
+            if signal(name)? != name {
+                return Err("on_change: a signal's name is without SIG".into());
+            }
+        }
+        Some(OnChange::Command(words)) => {
+            command(words).map_err(|error| format!("on_change: {error}"))?;
+        }
+        Some(OnChange::Restart) | None => {}
+    }
+    let counts = [
+        manifest.secrets.len(),
+        manifest.config.len(),
+        manifest.config_from.len(),
+    ];
+    if counts.iter().any(|count| *count > MAX_COUNT) {
+        return Err(format!(
+            "more than {MAX_COUNT} secrets, config keys or configs"
+        ));
+    }
+    let mut names = BTreeSet::new();
+    let mut variables = BTreeSet::new();
+    for secret in &manifest.secrets {
+        if !names.insert(&secret.name) {
+            return Err(format!("secret {} is asked for twice", secret.name));
+        }
+        if let Some(name) = &secret.env {
+            env(name)?;
+            if !variables.insert(name) {
+                return Err(format!("variable {name} is asked for twice"));
+            }
+        }
+    }
+    let mut configs = BTreeSet::new();
+    match manifest
+        .config_from
+        .iter()
+        .find(|name| !configs.insert(*name))
+    {
+        Some(name) => Err(format!("config {name} is named twice")),
+        None => Ok(()),
+    }
+}
