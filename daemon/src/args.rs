@@ -24,7 +24,11 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Folders {
     /// Folder of the store, 0700, owned by secretsd's user
-    #[arg(long, env = "DEPLOY_STATE_DIR", default_value = "/var/lib/deploy-secrets")]
+    #[arg(
+        long,
+        env = "DEPLOY_STATE_DIR",
+        default_value = "/var/lib/deploy-secrets"
+    )]
     pub state_dir: PathBuf,
     /// Folder of sockets and mounts
     #[arg(long, env = "DEPLOY_RUN_DIR", default_value = "/run/deploy")]
@@ -34,7 +38,11 @@ pub struct Folders {
 #[derive(Debug, Args)]
 pub struct Init {
     /// Folder of the store, 0700, owned by secretsd's user
-    #[arg(long, env = "DEPLOY_STATE_DIR", default_value = "/var/lib/deploy-secrets")]
+    #[arg(
+        long,
+        env = "DEPLOY_STATE_DIR",
+        default_value = "/var/lib/deploy-secrets"
+    )]
     pub state_dir: PathBuf,
     /// Cipher of the sealed records; ChaCha20 is the faster one on a CPU without AES
     #[arg(long, value_enum, default_value_t = CipherName::Aes256Gcm)]

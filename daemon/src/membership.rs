@@ -40,8 +40,7 @@ impl ProcMembership {
             return false;
         }
         let folder = format!("/{number}");
-        sys::reader::mounts_of(tid, minor)
-            .is_ok_and(|roots| roots.iter().any(|root| *root == folder))
+        sys::reader::mounts_of(tid, minor).is_ok_and(|roots| roots.contains(&folder))
     }
 }
 
@@ -52,5 +51,9 @@ impl Membership for ProcMembership {
             .as_deref()
             .is_some_and(|cgroup| self.in_cgroup(tid, cgroup))
             || self.has_mount(tid, instance.number)
+    }
+
+    fn thread_group(&self, tid: u32) -> Option<u32> {
+        self.readers.tgid_of(tid).ok()
     }
 }

@@ -117,7 +117,8 @@ impl<'a> Namespace<'a> {
         };
         let clone = clone.ok_or(io::ErrorKind::InvalidInput)?;
         let on = folders::open_folder(&self.root, target)?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        let flags =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         Ok(rustix::mount::move_mount(clone, "", on, "", flags)?)
     }
 

@@ -22,7 +22,11 @@ pub enum Verb {
     #[command(verbatim_doc_comment)]
     Up {
         /// Folder of the store, made by `deploy init`
-        #[arg(long, env = "DEPLOY_STATE_DIR", default_value = "/var/lib/deploy-secrets")]
+        #[arg(
+            long,
+            env = "DEPLOY_STATE_DIR",
+            default_value = "/var/lib/deploy-secrets"
+        )]
         state_dir: PathBuf,
         #[command(flatten)]
         run: RunDir,

@@ -26,7 +26,7 @@ const LAYERS: usize = 64;
 pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
     let run_dir = RunDir::new(run_dir);
     if !keep_instances && run_dir.instances().exists() {
-        let (_, records) = Registry::open(&run_dir.instances())?;
+        let (_, records) = Registry::open(&run_dir)?;
         for record in &records {
             if let Err(error) = take_out(record) {
                 log::warn!("instance {} of {}: {error}", record.number, record.service);
@@ -47,6 +47,8 @@ pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
         }
         let instances = run_dir.instances();
         remove(&instances, std::fs::remove_dir_all(&instances));
+        let last = run_dir.last_instance();
+        remove(&last, std::fs::remove_file(&last));
     }
     Ok(())
 }
@@ -107,7 +109,9 @@ fn detach_below(folder: &Path) -> io::Result<()> {
         let point = top.point.clone();
         here.forward(&Step::TakeOut { point })?;
     }
-    Err(io::Error::other("mounts keep coming back below the run folder"))
+    Err(io::Error::other(
+        "mounts keep coming back below the run folder",
+    ))
 }
 
 fn remove(path: &Path, result: io::Result<()>) {

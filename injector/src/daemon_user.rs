@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,22 @@ pub struct DaemonCommand {
 /// # Errors
 /// The user is unknown, or the program cannot be started.
 pub fn as_daemon_user(user: &str, command: &DaemonCommand) -> io::Result<i32> {
+    run(user, command, None)
+}
+
+/// The same with `stdin` as descriptor 0: the way of a passphrase, which is never an argument.
+///
+/// # Errors
+/// The user is unknown, or the program cannot be started.
+pub fn as_daemon_user_with_stdin(
+    user: &str,
+    command: &DaemonCommand,
+    stdin: BorrowedFd<'_>,
+) -> io::Result<i32> {
+    run(user, command, Some(stdin))
+}
+
+fn run(user: &str, command: &DaemonCommand, stdin: Option<BorrowedFd<'_>>) -> io::Result<i32> {
     let account = find(user)?;
     let mut spawn = Spawn::new(&command.program)
         .user(account.uid, account.gid, &[])
@@ -38,6 +55,9 @@ pub fn as_daemon_user(user: &str, command: &DaemonCommand) -> io::Result<i32> {
     }
     for (name, value) in &command.env {
         spawn = spawn.env(name, value);
+    }
+    if let Some(stdin) = stdin {
+        spawn = spawn.stdin(stdin);
     }
     Ok(spawn.start()?.wait()?.code_or_signal())
 }

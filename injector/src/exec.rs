@@ -91,7 +91,10 @@ mod tests {
         std::fs::write(&file, b"line\nwith=\xff").unwrap();
         let argument = argument("KEY", &file);
         let (name, value) = read(&argument).unwrap();
-        assert_eq!((name.as_str(), value.as_bytes()), ("KEY", &b"line\nwith=\xff"[..]));
+        assert_eq!(
+            (name.as_str(), value.as_bytes()),
+            ("KEY", &b"line\nwith=\xff"[..])
+        );
 
         std::fs::write(&file, b"hush\0").unwrap();
         let error = read(&argument).unwrap_err();

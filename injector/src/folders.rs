@@ -29,7 +29,9 @@ const NO_LINKS: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_
 
 /// The lock, held until it is dropped.
 #[derive(Debug)]
-pub(crate) struct HostLock(#[expect(dead_code, reason = "closing it is what unlocks")] Option<File>);
+pub(crate) struct HostLock(
+    #[expect(dead_code, reason = "closing it is what unlocks")] Option<File>,
+);
 
 /// Waits for the lock; goes on without it where it cannot be had.
 pub(crate) fn lock() -> HostLock {
@@ -69,10 +71,7 @@ pub(crate) fn open_folder(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The folder that holds `path` (O_PATH), and the name of `path` in it.
-pub(crate) fn open_parent<'a>(
-    root: impl AsFd,
-    path: &'a Path,
-) -> io::Result<(OwnedFd, &'a std::ffi::OsStr)> {
+pub(crate) fn open_parent(root: impl AsFd, path: &Path) -> io::Result<(OwnedFd, &std::ffi::OsStr)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };

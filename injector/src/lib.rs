@@ -20,13 +20,13 @@ mod clean;
 mod folders;
 mod mounts;
 mod notify;
-mod process;
-mod signals;
 mod plan;
+mod process;
 mod registry;
+mod signals;
 
 #[cfg(test)]
 mod testing;
 
 pub use clean::clean;
-pub use daemon_user::as_daemon_user;
+pub use daemon_user::{as_daemon_user, as_daemon_user_with_stdin};

@@ -164,7 +164,11 @@ mod tests {
         assert_eq!(mounts.at(Path::new("/etc")).unwrap().id, 27);
         // 34 covers /run, so what lay below it before is not reached any more.
         assert_eq!(mounts.at(Path::new("/run/d/views/secret")).unwrap().id, 34);
-        assert!(mounts.exactly_at(Path::new("/run/d/views/secret")).is_none());
+        assert!(
+            mounts
+                .exactly_at(Path::new("/run/d/views/secret"))
+                .is_none()
+        );
     }
 
     #[test]

@@ -86,7 +86,10 @@ mod tests {
 
     #[test]
     fn a_pidfd_tells_its_process_and_its_end() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         assert_eq!(pid_of(fd.as_fd()).unwrap(), pid.as_raw_nonzero().get());

@@ -10,34 +10,37 @@ use std::path::{Path, PathBuf};
 
 use control::inner::InstanceRecord;
 
+use crate::run_dir::RunDir;
+
 /// Instance numbers have 20 bits; 0 is the master mount's own.
 const HIGHEST: u32 = (1 << 20) - 1;
 /// What this program writes and understands.
 pub(crate) const FORMAT: u32 = 1;
-/// The number that was given last.
-const LAST: &str = ".last";
-
 /// The folder of records.
 #[derive(Debug)]
 pub(crate) struct Registry {
     folder: PathBuf,
+    /// The file that holds the number which was given last.
+    last_file: PathBuf,
     last: u32,
 }
 
 impl Registry {
     /// Opens the folder, or makes it, and reads all records. A record that cannot be understood is
     /// left where it is and its number is not given again.
-    pub fn open(folder: &Path) -> io::Result<(Registry, Vec<InstanceRecord>)> {
-        match DirBuilder::new().mode(0o700).create(folder) {
+    pub fn open(run_dir: &RunDir) -> io::Result<(Registry, Vec<InstanceRecord>)> {
+        let (folder, last_file) = (run_dir.instances(), run_dir.last_instance());
+        match DirBuilder::new().mode(0o700).create(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let last = std::fs::read_to_string(folder.join(LAST))
+        let last = std::fs::read_to_string(&last_file)
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(0);
         let registry = Registry {
-            folder: folder.to_owned(),
+            folder,
+            last_file,
             last,
         };
         let mut records = Vec::new();
@@ -57,7 +60,7 @@ impl Registry {
             .chain(1..=self.last.min(HIGHEST))
             .find(|number| !taken.contains(number))
             .ok_or_else(|| io::Error::other("all instance numbers are in use"))?;
-        self.write(LAST, format!("{number}\n").as_bytes())?;
+        write(&self.last_file, format!("{number}\n").as_bytes())?;
         self.last = number;
         Ok(number)
     }
@@ -66,14 +69,14 @@ impl Registry {
     pub fn put(&self, record: &InstanceRecord) -> io::Result<()> {
         let mut text = serde_json::to_vec(record)?;
         text.push(b'\n');
-        self.write(&record.number.to_string(), &text)
+        write(&self.folder.join(record.number.to_string()), &text)
     }
 
     /// Forgets an instance; it is no error that it is not there.
     pub fn remove(&self, number: u32) -> io::Result<()> {
         match std::fs::remove_file(self.folder.join(number.to_string())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => self.sync(),
+            _ => sync(&self.folder),
         }
     }
 
@@ -102,24 +105,28 @@ impl Registry {
         }
         Ok(record)
     }
+}
 
-    fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
-        let hidden = self.folder.join(format!(".{name}.new"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&hidden)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&hidden, self.folder.join(name))?;
-        self.sync()
-    }
+/// A file is there as it was, or whole.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let hidden = folder.join(format!(".{}.new", name.display()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&hidden)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    std::fs::rename(&hidden, path)?;
+    sync(folder)
+}
 
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
-    }
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -132,14 +139,15 @@ mod tests {
     #[test]
     fn what_was_put_comes_back_after_a_restart_and_is_roots_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("instances");
-        let (mut registry, none) = Registry::open(&folder).unwrap();
+        let run_dir = RunDir::new(dir.path());
+        let folder = run_dir.instances();
+        let (mut registry, none) = Registry::open(&run_dir).unwrap();
         assert!(none.is_empty());
         let number = registry.next_number().unwrap();
         registry.put(&record(number)).unwrap();
         drop(registry);
 
-        let (registry, records) = Registry::open(&folder).unwrap();
+        let (registry, records) = Registry::open(&run_dir).unwrap();
         let texts = |r: &InstanceRecord| serde_json::to_string(r).unwrap();
         assert_eq!(records.len(), 1);
         assert_eq!(texts(&records[0]), texts(&record(number)));
@@ -148,16 +156,16 @@ mod tests {
         assert_eq!(mode(&folder.join(number.to_string())), 0o600);
         registry.remove(number).unwrap();
         registry.remove(number).unwrap();
-        assert!(Registry::open(&folder).unwrap().1.is_empty());
+        assert!(Registry::open(&run_dir).unwrap().1.is_empty());
     }
 
     #[test]
     fn a_number_is_not_given_again_after_its_end_nor_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut registry, _) = Registry::open(dir.path()).unwrap();
+        let (mut registry, _) = Registry::open(&RunDir::new(dir.path())).unwrap();
         let first = registry.next_number().unwrap();
         let second = registry.next_number().unwrap();
-        let (mut registry, _) = Registry::open(dir.path()).unwrap();
+        let (mut registry, _) = Registry::open(&RunDir::new(dir.path())).unwrap();
         let third = registry.next_number().unwrap();
         assert_eq!([first, second, third], [1, 2, 3]);
     }
@@ -165,8 +173,8 @@ mod tests {
     #[test]
     fn numbers_start_over_past_those_in_use() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(LAST), HIGHEST.to_string()).unwrap();
-        let (mut registry, _) = Registry::open(dir.path()).unwrap();
+        std::fs::write(RunDir::new(dir.path()).last_instance(), HIGHEST.to_string()).unwrap();
+        let (mut registry, _) = Registry::open(&RunDir::new(dir.path())).unwrap();
         registry.put(&record(1)).unwrap();
         assert_eq!(registry.next_number().unwrap(), 2);
     }
@@ -174,14 +182,15 @@ mod tests {
     #[test]
     fn a_record_of_another_format_is_left_alone_and_its_number_stays_taken() {
         let dir = tempfile::tempdir().unwrap();
-        let (registry, _) = Registry::open(dir.path()).unwrap();
+        let (registry, _) = Registry::open(&RunDir::new(dir.path())).unwrap();
         let mut later = record(1);
         later.format = FORMAT + 1;
         registry.put(&later).unwrap();
-        std::fs::write(dir.path().join("2"), "{\"number\":").unwrap();
-        let (mut registry, records) = Registry::open(dir.path()).unwrap();
+        let folder = RunDir::new(dir.path()).instances();
+        std::fs::write(folder.join("2"), "{\"number\":").unwrap();
+        let (mut registry, records) = Registry::open(&RunDir::new(dir.path())).unwrap();
         assert!(records.is_empty());
         assert_eq!(registry.next_number().unwrap(), 3);
-        assert!(dir.path().join("1").exists() && dir.path().join("2").exists());
+        assert!(folder.join("1").exists() && folder.join("2").exists());
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// | `views/{secret,config}` | `views` 0700 root | injector: the master mounts |
 /// | `secrets` | 0700 root | injector: the operators' tree |
 /// | `instances/NUMBER` | 0600 in 0700 | injector: the registry |
+/// | `last-instance` | 0600 | injector: the number that was given last |
 /// | `supervisors/PID` | 0600 in 0700 | each supervisor |
 /// | `keeper.pid` | 0600, locked while the keeper lives | keeper |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,11 @@ impl RunDir {
     /// The registry of instances.
     pub fn instances(&self) -> PathBuf {
         self.0.join("instances")
+    }
+
+    /// The number of the instance that was made last.
+    pub fn last_instance(&self) -> PathBuf {
+        self.0.join("last-instance")
     }
 
     /// A file for each supervisor that runs.

@@ -25,5 +25,6 @@ pub(crate) fn record(number: u32) -> InstanceRecord {
         manifest_path: "/etc/web.yaml".into(),
         manifest,
         entries: Vec::new(),
+        reloads: 0,
     }
 }

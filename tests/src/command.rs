@@ -150,6 +150,26 @@ fn drain(from: &mut impl Read) -> Vec<u8> {
     all
 }
 
+/// The same command with the same environment, started by a shell script whose last step is
+/// `exec "$@"`.
+pub fn through(script: &str, command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", script, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 /// The command as one would type it.
 pub fn line_of(command: &Command) -> String {
     std::iter::once(command.get_program())

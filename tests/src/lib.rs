@@ -12,11 +12,13 @@ pub mod interrupt;
 pub mod manifest;
 pub mod pair;
 pub mod probe;
+pub mod process;
 pub mod programs;
 pub mod redis;
 pub mod service;
 pub mod terminal;
 pub mod traces;
+pub mod varlink;
 pub mod wait;
 
 pub use command::Finished;
@@ -24,3 +26,4 @@ pub use pair::Pair;
 pub use probe::{Answer, Ask, Probe};
 pub use service::Service;
 pub use terminal::Terminal;
+pub use varlink::Varlink;

@@ -80,7 +80,12 @@ impl Pair {
     /// Starts the keeper and waits until it says that both programs are ready.
     #[track_caller]
     pub fn up(&mut self) {
-        let mut command = self.up_command();
+        self.up_by(self.up_command());
+    }
+
+    /// As [`Pair::up`], by a command that becomes that of [`Pair::up_command`].
+    #[track_caller]
+    pub fn up_by(&mut self, mut command: Command) {
         let log = std::fs::File::options()
             .append(true)
             .create(true)
@@ -224,7 +229,13 @@ impl Pair {
     /// Starts the service of a manifest that is there.
     #[track_caller]
     pub fn run_file(&self, service: &str, file: &Path) -> Service {
-        Service::start(self, service, file)
+        self.run_command(service, self.deploy_command(&["run", file.to_str().unwrap()]))
+    }
+
+    /// Starts a service by a command that is, or becomes, `deploy run`.
+    #[track_caller]
+    pub fn run_command(&self, service: &str, command: Command) -> Service {
+        Service::start(self, service, command)
     }
 
     /// Runs a service to its end by `deploy run`.

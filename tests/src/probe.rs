@@ -16,6 +16,8 @@ pub enum Ask {
     Open(String),
     /// Opens a folder and keeps it; answers [`Answer::Descriptor`].
     OpenFolder(String),
+    /// Closes a kept descriptor.
+    Close(i32),
     /// Opens a name below a kept folder; answers [`Answer::Descriptor`].
     OpenAt(i32, String),
     /// Reads at most so many bytes at an offset of a kept descriptor.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::command::{Finished, end_of};
-use crate::{Pair, interrupt, traces, wait};
+use crate::{Pair, interrupt, process, traces, wait};
 
 /// A `deploy run` in the foreground. Dropping it ends it.
 pub struct Service {
@@ -29,14 +29,15 @@ pub struct Instance {
     pub number: u32,
     /// The first process of the service.
     pub pid: i32,
+    /// All that the file says.
+    pub record: serde_json::Value,
 }
 
 impl Service {
-    /// `deploy run FILE`, with pipes for its standard streams.
-    pub(crate) fn start(pair: &Pair, name: &str, file: &Path) -> Service {
+    /// `deploy run`, with pipes for its standard streams.
+    pub(crate) fn start(pair: &Pair, name: &str, mut command: Command) -> Service {
         let creating = interrupt::creating();
-        let mut supervisor = pair
-            .deploy_command(&["run", file.to_str().unwrap()])
+        let mut supervisor = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -195,13 +196,12 @@ fn instances(folder: &Path) -> Vec<(String, Instance)> {
         if let (Some(service), Some(pid), Some(id)) =
             (record["service"].as_str(), number("pid"), number("number"))
         {
-            found.push((
-                service.to_owned(),
-                Instance {
-                    number: u32::try_from(id).unwrap(),
-                    pid: i32::try_from(pid).unwrap(),
-                },
-            ));
+            let instance = Instance {
+                number: u32::try_from(id).unwrap(),
+                pid: i32::try_from(pid).unwrap(),
+                record: record.clone(),
+            };
+            found.push((service.to_owned(), instance));
         }
     }
     found
@@ -213,13 +213,7 @@ fn is_below(mut pid: i32, ancestor: i32) -> bool {
         if pid == ancestor {
             return true;
         }
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
-            return false;
-        };
-        pid = status
-            .lines()
-            .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
-            .unwrap_or(0);
+        pid = process::stat(pid).map_or(0, |stat| stat.parent);
     }
     false
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::{interrupt, wait};
+use crate::{interrupt, process, wait};
 
 /// All pairs of this process that are still there.
 static LIVE: Mutex<Vec<Weak<Traces>>> = Mutex::new(Vec::new());
@@ -140,10 +140,8 @@ impl Traces {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
                 continue;
             };
-            if let Some((parent, state)) = parent_and_state(pid) {
-                if state != 'Z' && state != 'X' {
-                    all.insert(pid, parent);
-                }
+            if let Some(stat) = process::stat(pid).filter(|stat| stat.runs()) {
+                all.insert(pid, stat.parent);
             }
         }
         let carries = |pid: i32| {
@@ -199,14 +197,6 @@ pub fn signal(pid: i32, signal: Signal, patience: Duration) {
     }
 }
 
-fn parent_and_state(pid: i32) -> Option<(i32, char)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, parentheses too.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((fields.next()?.parse().ok()?, state))
-}
-
 fn command_line(pid: i32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
@@ -229,20 +219,13 @@ pub fn cgroup_root() -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-fn cgroup_of(pid: i32) -> Option<String> {
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
-        .ok()?
-        .lines()
-        .find_map(|line| line.strip_prefix("0::").map(str::to_owned))
-}
-
 /// The cgroups that these processes are in, without our own and what is above it.
 fn cgroups_of<'a>(pids: impl Iterator<Item = &'a i32>) -> BTreeSet<PathBuf> {
     let Some(root) = cgroup_root() else {
         return BTreeSet::new();
     };
-    let own = cgroup_of(std::process::id() as i32).unwrap_or_default();
-    pids.filter_map(|pid| cgroup_of(*pid))
+    let own = process::cgroup(std::process::id() as i32).unwrap_or_default();
+    pids.filter_map(|pid| process::cgroup(*pid))
         .filter(|path| path != "/" && !own.starts_with(path.as_str()))
         .map(|path| root.join(path.trim_start_matches('/')))
         .collect()

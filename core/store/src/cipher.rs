@@ -77,10 +77,18 @@ impl Cipher {
     ) -> Result<(), EnvelopeError> {
         let text = InOutBuf::from(text);
         match self {
-            Self::Aes256Gcm => Aes256Gcm::new(key.into())
-                .decrypt_inout_detached(nonce.into(), aad, text, tag.into()),
-            Self::ChaCha20Poly1305 => ChaCha20Poly1305::new(key.into())
-                .decrypt_inout_detached(nonce.into(), aad, text, tag.into()),
+            Self::Aes256Gcm => Aes256Gcm::new(key.into()).decrypt_inout_detached(
+                nonce.into(),
+                aad,
+                text,
+                tag.into(),
+            ),
+            Self::ChaCha20Poly1305 => ChaCha20Poly1305::new(key.into()).decrypt_inout_detached(
+                nonce.into(),
+                aad,
+                text,
+                tag.into(),
+            ),
         }
         .map_err(|_| EnvelopeError::Tag)
     }

@@ -4,6 +4,7 @@
 //! commitment, and only then the cipher's own tag. Whatever differs is refused; nothing is skipped.
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, NONCE, TAG};
 use crate::error::EnvelopeError;
@@ -40,7 +41,10 @@ impl Randomness {
     fn from_os() -> Result<Self, EnvelopeError> {
         let mut bytes = [0; 32 + NONCE];
         getrandom::fill(&mut bytes).map_err(|_| EnvelopeError::Key)?;
-        let mut it = Self { salt: [0; 32], nonce: [0; NONCE] };
+        let mut it = Self {
+            salt: [0; 32],
+            nonce: [0; NONCE],
+        };
         it.salt.copy_from_slice(&bytes[..32]);
         it.nonce.copy_from_slice(&bytes[32..]);
         Ok(it)
@@ -96,7 +100,9 @@ impl<'a> Checked<'a> {
         bound: Bound<'_>,
         record: &'a [u8],
     ) -> Result<Self, EnvelopeError> {
-        let (header, rest) = record.split_at_checked(HEADER).ok_or(EnvelopeError::Short)?;
+        let (header, rest) = record
+            .split_at_checked(HEADER)
+            .ok_or(EnvelopeError::Short)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(EnvelopeError::Short)?;
         if header[0] != FORMAT {
             return Err(EnvelopeError::Format(header[0]));
@@ -143,18 +149,22 @@ impl<'a> Checked<'a> {
             .open(self.key.key(), &self.nonce, &self.aad, text, &self.tag)
             .inspect_err(|_| text.fill(0))
     }
+
+    /// Decrypts into memory that is wiped when dropped.
+    pub(crate) fn open(self) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+        let mut text = Zeroizing::new(vec![0; self.len()]);
+        self.open_into(&mut text)?;
+        Ok(text)
+    }
 }
 
-/// Opens `record` into memory that is wiped.
+/// Opens `record` into memory that is wiped when dropped.
 pub(crate) fn open(
     material: &[u8],
     bound: Bound<'_>,
     record: &[u8],
-) -> Result<zeroize::Zeroizing<Vec<u8>>, EnvelopeError> {
-    let checked = Checked::parse(material, bound, record)?;
-    let mut text = zeroize::Zeroizing::new(vec![0; checked.len()]);
-    checked.open_into(&mut text)?;
-    Ok(text)
+) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+    Checked::parse(material, bound, record)?.open()
 }
 
 /// The kind that a record says it is; to be believed once it has opened.

@@ -25,8 +25,11 @@ pub enum InitError {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// No randomness, or no locked memory.
+    #[error("a root key could not be made: {0}")]
+    System(io::Error),
     /// The records could not be made.
-    #[error("the store's records could not be made")]
+    #[error("the store's records could not be made: {0}")]
     Records(#[from] RecordsError),
 }
 
@@ -44,7 +47,11 @@ pub struct FileError {
 
 impl FileError {
     pub(crate) fn at<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
-        move |source| Self { act, path: path.to_path_buf(), source }
+        move |source| Self {
+            act,
+            path: path.to_path_buf(),
+            source,
+        }
     }
 }
 
@@ -85,6 +92,9 @@ pub enum UnsealError {
     /// The root key is not in the keyring: sealed, or the machine was started anew.
     #[error("the keyring does not hold the root key; unseal with `deploy unseal`")]
     NotInKeyring,
+    /// There is no locked memory for the root key.
+    #[error("the root key could not be taken into locked memory: {0}")]
+    Memory(io::Error),
     /// `keys` is damaged, or was written by somebody who does not hold the root key.
     #[error("{}: {what}; restore it with `deploy restore`", path.display())]
     Keys {
@@ -190,6 +200,9 @@ pub enum ReadError {
     /// The sealed record does not open.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// There is no locked memory for the value.
+    #[error("the value could not be taken into locked memory: {0}")]
+    Memory(io::Error),
     /// The records failed.
     #[error("reading the store failed: {0}")]
     Records(#[from] RecordsError),
@@ -231,6 +244,9 @@ pub enum WriteError {
     /// A file beside the records failed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The system gave no randomness or no locked memory for a new root key.
+    #[error("a new root key could not be made: {0}")]
+    System(io::Error),
 }
 
 /// Why configs are not given.
@@ -251,7 +267,11 @@ pub enum ConfigError {
 }
 
 fn join(names: &[ConfigName]) -> String {
-    names.iter().map(ConfigName::as_str).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(ConfigName::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Why a key slot cannot be made or used.

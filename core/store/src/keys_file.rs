@@ -17,12 +17,12 @@ use zeroize::Zeroizing;
 use crate::cipher::Cipher;
 use crate::envelope::{self, Bound};
 use crate::error::{FileError, SlotError, UnsealError};
+use crate::hex;
 use crate::hierarchy::{self, Keys};
 use crate::layout::{read_limited, write_file};
 use crate::meta::StoreId;
 use crate::place::{self, Kind};
 use crate::slots::{self, MAX_SLOTS, PrivateHalf, Slot, SlotId};
-use crate::hex;
 
 /// Thirty-two slots are some 30 KiB.
 const MAX: u64 = 256 * 1024;
@@ -57,7 +57,10 @@ pub(crate) struct KeysFile {
 impl KeysFile {
     /// Reads and parses the file of one generation of one store.
     pub(crate) fn read(path: &Path, store: StoreId, generation: u32) -> Result<Self, UnsealError> {
-        let wrong = |what: &str| UnsealError::Keys { path: path.into(), what: what.into() };
+        let wrong = |what: &str| UnsealError::Keys {
+            path: path.into(),
+            what: what.into(),
+        };
         let bytes = read_limited(path, MAX).map_err(|error| wrong(&error.source.to_string()))?;
         let file = String::from_utf8(bytes)
             .ok()
@@ -81,7 +84,10 @@ impl KeysFile {
         let body: Body = serde_json::from_str(line).ok()?;
         let mut tags = BTreeMap::new();
         for line in lines {
-            let (id, tag) = line.strip_prefix("slot ")?.strip_suffix('\n')?.split_once(' ')?;
+            let (id, tag) = line
+                .strip_prefix("slot ")?
+                .strip_suffix('\n')?
+                .split_once(' ')?;
             tags.insert(SlotId(id.parse().ok()?), hex::decode(tag)?);
         }
         Some(Self {
@@ -100,7 +106,10 @@ impl KeysFile {
 
     /// What is wrong with this file, as an error.
     pub(crate) fn wrong(&self, what: &str) -> UnsealError {
-        UnsealError::Keys { path: self.path.clone(), what: what.into() }
+        UnsealError::Keys {
+            path: self.path.clone(),
+            what: what.into(),
+        }
     }
 
     /// The keys, by the private half of a slot: the slot's tag first, then the root key, then the
@@ -112,16 +121,18 @@ impl KeysFile {
         private: &PrivateHalf,
     ) -> Result<Keys, UnsealError> {
         let forged = || self.wrong("it was changed, or written without the root key");
-        let key = hierarchy::slot_mac_key(store, private.text().as_bytes()).map_err(|_| forged())?;
+        let key =
+            hierarchy::slot_mac_key(store, private.text().as_bytes()).map_err(|_| forged())?;
         let tag = self.tags.get(&slot).ok_or_else(forged)?;
         if !bool::from(hierarchy::hmac(&*key, self.line.as_bytes()).ct_eq(tag)) {
             return Err(forged());
         }
         let sealed = STANDARD.decode(&self.body.root).map_err(|_| forged())?;
         let root = private.open(&sealed).ok_or_else(forged)?;
-        let keys = Keys::from_root(store, &root).map_err(|error| {
-            self.wrong(&format!("the root key could not be taken into locked memory: {error}"))
-        })?;
+        if root.len() != hierarchy::KEY {
+            return Err(forged());
+        }
+        let keys = Keys::from_root(store, &root).map_err(UnsealError::Memory)?;
         self.verify(&keys)?;
         Ok(keys)
     }
@@ -137,7 +148,9 @@ impl KeysFile {
     /// Slot table and tag keys, to write the file anew; after [`KeysFile::verify`].
     pub(crate) fn table(&self, keys: &Keys) -> Result<SlotTable, UnsealError> {
         let damaged = || self.wrong("its slot keys are damaged");
-        let sealed = STANDARD.decode(&self.body.slot_keys).map_err(|_| damaged())?;
+        let sealed = STANDARD
+            .decode(&self.body.slot_keys)
+            .map_err(|_| damaged())?;
         let place = binding();
         let bound = bound(keys.store(), self.body.generation, &place);
         let bytes = envelope::open(keys.root(), bound, &sealed).map_err(|_| damaged())?;
@@ -152,7 +165,11 @@ impl KeysFile {
             return Err(damaged());
         }
         let (slots, next) = (self.body.slots.clone(), self.body.next_slot);
-        Ok(SlotTable { slots, next, keys: slot_keys })
+        Ok(SlotTable {
+            slots,
+            next,
+            keys: slot_keys,
+        })
     }
 }
 
@@ -165,7 +182,11 @@ pub(crate) struct SlotTable {
 
 impl SlotTable {
     pub(crate) fn empty() -> Self {
-        Self { slots: Vec::new(), next: 1, keys: SlotKeys::new() }
+        Self {
+            slots: Vec::new(),
+            next: 1,
+            keys: SlotKeys::new(),
+        }
     }
 
     /// The number that the next slot gets; numbers are not given twice.
@@ -191,7 +212,11 @@ impl SlotTable {
     }
 
     pub(crate) fn remove(&mut self, id: SlotId) -> Result<Slot, SlotError> {
-        let at = self.slots.iter().position(|slot| slot.id == id).ok_or(SlotError::Unknown(id.0))?;
+        let at = self
+            .slots
+            .iter()
+            .position(|slot| slot.id == id)
+            .ok_or(SlotError::Unknown(id.0))?;
         if self.slots.len() == 1 {
             return Err(SlotError::Last);
         }
@@ -243,7 +268,12 @@ impl SlotTable {
 }
 
 fn bound(store: StoreId, generation: u32, place: &[u8]) -> Bound<'_> {
-    Bound { store, kind: Kind::SlotKeys, generation, place }
+    Bound {
+        store,
+        kind: Kind::SlotKeys,
+        generation,
+        place,
+    }
 }
 
 fn binding() -> Vec<u8> {
@@ -251,3 +281,6 @@ fn binding() -> Vec<u8> {
     place::append(&mut bytes, b"slots", 0, b"");
     bytes
 }
+
+#[cfg(test)]
+mod tests;

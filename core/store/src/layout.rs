@@ -43,12 +43,33 @@ impl Layout {
         fs::set_permissions(dir, Permissions::from_mode(0o700))
             .map_err(FileError::at("could not close to others", dir))?;
         let lock = take_lock(dir)?.ok_or_else(|| InitError::Busy(dir.to_path_buf()))?;
-        Ok(Self { dir: dir.to_path_buf(), id, cipher, _lock: lock })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            id,
+            cipher,
+            _lock: lock,
+        })
     }
 
     pub(crate) fn finish(&self) -> Result<(), FileError> {
-        let text = format!("{TITLE}\nformat 1\nid {}\ncipher {}\n", self.id, self.cipher);
+        let text = format!(
+            "{TITLE}\nformat 1\nid {}\ncipher {}\n",
+            self.id, self.cipher
+        );
         write_file(&self.dir.join(STORE), text.as_bytes())
+    }
+
+    /// Takes away what an init that failed has made, as far as that goes.
+    pub(crate) fn undo(&self, key_file: Option<&Path>) {
+        for generation in self.others(0).unwrap_or_default() {
+            let _ = self.destroy(generation);
+        }
+        if let Some(path) = key_file {
+            let _ = overwrite_and_remove(path);
+        }
+        for name in [STORE, CURRENT, LOCK] {
+            let _ = fs::remove_file(self.dir.join(name));
+        }
     }
 
     /// Opens and locks a folder that holds a store.
@@ -59,9 +80,16 @@ impl Layout {
         }
         let lock = take_lock(dir)?.ok_or_else(|| OpenError::AlreadyRunning(dir.to_path_buf()))?;
         let text = read_text(&path)?;
-        let (id, cipher) =
-            parse_store(&text).map_err(|what| OpenError::Damaged { path, what: what.into() })?;
-        let layout = Self { dir: dir.to_path_buf(), id, cipher, _lock: lock };
+        let (id, cipher) = parse_store(&text).map_err(|what| OpenError::Damaged {
+            path,
+            what: what.into(),
+        })?;
+        let layout = Self {
+            dir: dir.to_path_buf(),
+            id,
+            cipher,
+            _lock: lock,
+        };
         layout.current()?;
         Ok(layout)
     }
@@ -76,12 +104,18 @@ impl Layout {
         let text = read_text(&path)?;
         text.strip_suffix('\n')
             .and_then(generation_of)
-            .ok_or_else(|| OpenError::Damaged { path, what: "it names no generation".into() })
+            .ok_or_else(|| OpenError::Damaged {
+                path,
+                what: "it names no generation".into(),
+            })
     }
 
     /// The switch from one generation to another: one rename.
     pub(crate) fn set_current(&self, generation: u32) -> Result<(), FileError> {
-        write_file(&self.dir.join(CURRENT), format!("{}\n", folder_name(generation)).as_bytes())
+        write_file(
+            &self.dir.join(CURRENT),
+            format!("{}\n", folder_name(generation)).as_bytes(),
+        )
     }
 
     pub(crate) fn folder(&self, generation: u32) -> PathBuf {
@@ -104,10 +138,10 @@ impl Layout {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed())? {
             let name = entry.map_err(failed())?.file_name();
-            if let Some(generation) = name.to_str().and_then(generation_of) {
-                if generation != current {
-                    found.push(generation);
-                }
+            if let Some(generation) = name.to_str().and_then(generation_of)
+                && generation != current
+            {
+                found.push(generation);
             }
         }
         found.sort_unstable();
@@ -134,7 +168,7 @@ impl Layout {
     }
 }
 
-fn folder_name(generation: u32) -> String {
+pub(crate) fn folder_name(generation: u32) -> String {
     format!("gen-{generation:08}")
 }
 
@@ -255,14 +289,24 @@ mod tests {
     fn a_generation_has_one_spelling() {
         assert_eq!(generation_of("gen-00000001"), Some(1));
         assert_eq!(generation_of("gen-123456789"), Some(123_456_789));
-        for other in ["gen-1", "gen-00000000", "gen-+0000001", "gen-000000001", "gen-", "x"] {
+        for other in [
+            "gen-1",
+            "gen-00000000",
+            "gen-+0000001",
+            "gen-000000001",
+            "gen-",
+            "x",
+        ] {
             assert_eq!(generation_of(other), None, "{other}");
         }
     }
 
     #[test]
     fn every_change_of_store_is_refused() {
-        let good = format!("{TITLE}\nformat 1\nid {}\ncipher aes-256-gcm\n", "ab".repeat(16));
+        let good = format!(
+            "{TITLE}\nformat 1\nid {}\ncipher aes-256-gcm\n",
+            "ab".repeat(16)
+        );
         assert!(parse_store(&good).is_ok());
         for bad in [
             good.replace("format 1", "format 2"),

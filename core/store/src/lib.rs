@@ -6,30 +6,55 @@
 //! `docs/format.md`.
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod cipher;
+mod configs;
+mod deletion;
+mod documents;
+mod envelope;
 mod error;
+mod grants;
 mod hex;
+mod hierarchy;
+mod holds;
+mod keys_file;
+mod layout;
+mod live;
 mod meta;
 mod operator;
 mod permit;
+mod place;
+mod reading;
+mod rotation;
+mod slot_changes;
 mod slots;
 mod store;
+#[cfg(test)]
+mod tests;
+mod unseal;
 mod value;
+#[cfg(test)]
+mod vectors;
+mod versions;
+mod writers;
 
 pub use cipher::{Cipher, UnknownCipher};
+pub use configs::Config;
+pub use deletion::Deletion;
 pub use error::{
     ConfigError, Denied, EnvelopeError, FileError, InitError, OpenError, ReadError, RecordError,
     SlotError, UnsealError, WriteError,
 };
+pub use grants::Revocation;
 pub use meta::{
     ConfigMeta, DEFAULT_KEEP, GrantMeta, MAX_KEEP, MAX_VERSION, SecretMeta, Shape, State, Status,
     StoreId, VersionMeta,
 };
 pub use operator::Operator;
 pub use permit::{Permit, Reader, Standing};
+pub use reading::Opened;
 pub use slots::{Argon2Params, NewSlot, SlotId, SlotInfo, SlotKind};
-pub use store::{
-    Config, Deletion, InitOptions, InitReport, Opened, Revocation, SetOptions, Store, Unlock,
-    UnlockedBy, UnsealReport,
-};
+pub use store::{InitOptions, InitReport, Store};
+pub use unseal::{Unlock, UnlockedBy, UnsealReport};
 pub use value::{MAX_FIELDS, MAX_VERSION_BYTES, SecretBytes, Value};
+pub use versions::SetOptions;

@@ -88,7 +88,9 @@ impl SecretMeta {
     /// The version of this number, if it is in reach.
     #[must_use]
     pub fn version(&self, number: u32) -> Option<&VersionMeta> {
-        self.versions.iter().find(|version| version.number == number)
+        self.versions
+            .iter()
+            .find(|version| version.number == number)
     }
 }
 

@@ -25,7 +25,10 @@ impl Operator {
         if peer.uid != 0 && !member {
             return None;
         }
-        Some(Self { uid: peer.uid, name: format!("uid {}", peer.uid) })
+        Some(Self {
+            uid: peer.uid,
+            name: format!("uid {}", peer.uid),
+        })
     }
 
     /// Puts the account's name in the place of its number, for audit and messages.

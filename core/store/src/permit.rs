@@ -53,13 +53,17 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn new(until: Option<Timestamp>) -> Arc<Self> {
-        let cell = Self { state: AtomicU8::new(VALID), until: AtomicU64::new(NEVER) };
+        let cell = Self {
+            state: AtomicU8::new(VALID),
+            until: AtomicU64::new(NEVER),
+        };
         cell.set_until(until);
         Arc::new(cell)
     }
 
     pub(crate) fn set_until(&self, until: Option<Timestamp>) {
-        self.until.store(until.map_or(NEVER, |until| until.0), Ordering::Release);
+        self.until
+            .store(until.map_or(NEVER, |until| until.0), Ordering::Release);
     }
 
     pub(crate) fn revoke(&self) {
@@ -68,11 +72,9 @@ impl Cell {
 
     /// Sealing does not bring a revoked one back to a milder state.
     pub(crate) fn seal(&self) {
-        let _ = self.state.compare_exchange(VALID, SEALED, Ordering::SeqCst, Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_revoked(&self) -> bool {
-        self.state.load(Ordering::Acquire) == REVOKED
+        let _ = self
+            .state
+            .compare_exchange(VALID, SEALED, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     fn standing(&self) -> Standing {
@@ -109,7 +111,13 @@ impl Permit {
             Reader::Instance { service, number } => Some((service.clone(), number)),
             Reader::Operator(_) => None,
         };
-        Self { inner: Arc::new(PermitInner { secret, instance, cell }) }
+        Self {
+            inner: Arc::new(PermitInner {
+                secret,
+                instance,
+                cell,
+            }),
+        }
     }
 
     /// Whether values may still be opened: neither revoked nor expired nor sealed since.
@@ -133,7 +141,10 @@ impl Permit {
     /// The service and the number of the instance; `None` for an operator.
     #[must_use]
     pub fn instance(&self) -> Option<(&ServiceName, u32)> {
-        self.inner.instance.as_ref().map(|(service, number)| (service, *number))
+        self.inner
+            .instance
+            .as_ref()
+            .map(|(service, number)| (service, *number))
     }
 }
 
@@ -151,5 +162,9 @@ impl fmt::Debug for Permit {
 pub(crate) fn now() -> Timestamp {
     // A clock before 1970 reads as 0: every `until` is then in the future of it, as on a machine
     // without a clock battery before its time is set.
-    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    Timestamp(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    )
 }

@@ -86,7 +86,12 @@ impl Place {
     pub(crate) fn hash(&self, keys: &Keys) -> NameHash {
         let (version, field) = self.version_and_field();
         let mut message = vec![self.kind().code()];
-        append(&mut message, self.name().as_bytes(), version, field.as_bytes());
+        append(
+            &mut message,
+            self.name().as_bytes(),
+            version,
+            field.as_bytes(),
+        );
         NameHash(keys.name_mac(&message))
     }
 
@@ -99,7 +104,12 @@ impl Place {
             Self::Version(..) => {
                 let (version, field) = self.version_and_field();
                 let mut bytes = Vec::new();
-                append(&mut bytes, self.name().as_bytes(), version, field.as_bytes());
+                append(
+                    &mut bytes,
+                    self.name().as_bytes(),
+                    version,
+                    field.as_bytes(),
+                );
                 bytes
             }
             _ => listed_binding(hash),

@@ -1,119 +1,265 @@
-//! SIGNATURES ONLY, bodies follow.
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! The store itself: its folder, whether it is sealed, and what is shared while it is not.
 
-use model::{ConfigKey, ConfigName, FieldName, Pins, SecretName, ServiceName, Timestamp};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock, Weak};
+
+use records::Records;
+use sys::lock::{lock, read};
 use zeroize::Zeroizing;
 
-use crate::*;
+use crate::cipher::Cipher;
+use crate::error::{InitError, OpenError, WriteError};
+use crate::hierarchy::{KEY, Keys};
+use crate::keys_file::{KeysFile, SlotTable};
+use crate::layout::Layout;
+use crate::live::Live;
+use crate::meta::{State, Status, StoreId};
+use crate::slots::{Holder, NewSlot, Slot, SlotInfo};
+use crate::unseal::Unlock;
 
-/// A store; a cheap clone of one thing.
+/// A store. Clones are the same store.
 #[derive(Clone)]
-pub struct Store(Arc<()>);
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) id: StoreId,
+    pub(crate) cipher: Cipher,
+    pub(crate) home: Home,
+    /// `None`: sealed.
+    pub(crate) live: RwLock<Option<Arc<Live>>>,
+    /// Held by whoever changes which key is in use: unseal, seal, close, rotations, slots.
+    pub(crate) keys_change: Mutex<()>,
+    /// Opens of versions by instances; they outlast a seal.
+    pub(crate) holds: crate::holds::Holds,
+}
+
+/// Where a store's records and keys are.
+pub(crate) enum Home {
+    Disk(Layout),
+    Memory(Mutex<Twin>),
+}
+
+/// A store in memory, as it is while sealed.
+pub(crate) struct Twin {
+    pub(crate) generation: u32,
+    pub(crate) root: Zeroizing<[u8; KEY]>,
+    pub(crate) records: Records,
+}
+
 /// How a store is made.
 #[derive(Debug)]
-pub struct InitOptions { /// What records are sealed with.
- pub cipher: Cipher, /// First slot.
- pub slot: NewSlot }
-/// What init made.
-#[derive(Debug)]
-pub struct InitReport { /// id
- pub id: StoreId, /// slot
- pub slot: SlotInfo }
-/// How a store is unsealed.
-pub enum Unlock { /// Each file slot in turn.
- FileSlots, /// A passphrase.
- Passphrase(Zeroizing<String>), /// The keyring of our own uid.
- Keyring }
-/// Which way the root key came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnlockedBy { /// A slot.
- Slot(SlotInfo), /// The keyring.
- Keyring }
-/// What unseal found.
-#[derive(Debug)]
-pub struct UnsealReport { /// generation
- pub generation: u32, /// how
- pub by: UnlockedBy, /// of the records; `None` for a store in memory
- pub opened: Option<records::Opened>, /// Folders of other generations removed
- pub leftovers: Vec<String>, /// File slots that could not be used, and why
- pub warnings: Vec<String> }
-/// A value in clear; derefs to `[u8]`.
-pub struct Opened(Vec<u8>);
-impl std::ops::Deref for Opened { type Target=[u8]; fn deref(&self)->&[u8]{&self.0} }
-/// of `set`
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SetOptions { /// `None`: as before (default 10)
- pub keep: Option<u32>, /// allow single <-> fields
- pub reshape: bool }
-/// Denied in memory already; `commit` makes it durable.
-#[must_use]
-pub struct Revocation(());
-impl Revocation { /// Makes it durable.
- pub fn commit(self) -> Result<(), WriteError> { Err(WriteError::Sealed) }
- /// Names that were denied.
- pub fn secrets(&self) -> &[SecretName] { &[] }
- /// Names that were not granted.
- pub fn not_granted(&self) -> &[SecretName] { &[] } }
-/// Gone in memory already; `commit` makes it durable.
-#[must_use]
-pub struct Deletion(());
-impl Deletion { /// Makes it durable.
- pub fn commit(self) -> Result<(), WriteError> { Err(WriteError::Sealed) }
- /// Services that had it granted.
- pub fn services(&self) -> &[ServiceName] { &[] } }
-/// A config with its data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config { /// All but the data.
- pub meta: ConfigMeta, /// The data.
- pub data: BTreeMap<ConfigKey, String> }
+pub struct InitOptions {
+    /// What records are sealed with.
+    pub cipher: Cipher,
+    /// The first key slot.
+    pub slot: NewSlot,
+}
 
-#[allow(missing_docs, unused_variables)]
+/// What [`Store::init`] has made.
+#[derive(Debug)]
+pub struct InitReport {
+    /// The new store's id.
+    pub id: StoreId,
+    /// Its only key slot.
+    pub slot: SlotInfo,
+}
+
 impl Store {
-    pub fn init(dir: &Path, options: InitOptions) -> Result<InitReport, InitError> { Err(InitError::NotEmpty(dir.into())) }
-    pub fn open(dir: &Path) -> Result<Store, OpenError> { Err(OpenError::NoStore(dir.into())) }
-    /// For tests: unsealed, in memory; sealed and unsealed (Unlock::FileSlots) like another
-    pub fn in_memory(cipher: Cipher) -> Store { Store(Arc::new(())) }
-    pub fn id(&self) -> StoreId { StoreId([0;16]) }
-    pub fn state(&self) -> State { State::Sealed }
-    pub fn status(&self) -> Status { loop {} }
-    pub fn unseal(&self, unlock: Unlock) -> Result<UnsealReport, UnsealError> { Err(UnsealError::NotInKeyring) }
-    pub fn seal(&self) {}
-    /// clean stop: journal's tail closed, keyring entry kept
-    pub fn close(&self) {}
-    pub fn permit(&self, reader: Reader<'_>, name: &SecretName) -> Result<Permit, Denied> { Err(Denied::Sealed) }
-    pub fn secret(&self, permit: &Permit) -> Result<SecretMeta, ReadError> { Err(ReadError::Sealed) }
-    /// also one that is only retained, because an instance holds it
-    pub fn version(&self, permit: &Permit, number: u32) -> Result<VersionMeta, ReadError> { Err(ReadError::Sealed) }
-    pub fn open_value(&self, permit: &Permit, version: u32, field: Option<&FieldName>) -> Result<Opened, ReadError> { Err(ReadError::Sealed) }
-    pub fn create(&self, op: &Operator, name: &SecretName, value: Value, keep: Option<u32>, allowed: &[ServiceName]) -> Result<SecretMeta, WriteError> { Err(WriteError::Sealed) }
-    pub fn set(&self, op: &Operator, name: &SecretName, value: Value, options: SetOptions) -> Result<SecretMeta, WriteError> { Err(WriteError::Sealed) }
-    pub fn rotate(&self, op: &Operator, name: &SecretName, value: Value) -> Result<SecretMeta, WriteError> { Err(WriteError::Sealed) }
-    pub fn rollback(&self, op: &Operator, name: &SecretName, to: u32) -> Result<SecretMeta, WriteError> { Err(WriteError::Sealed) }
-    pub fn delete(&self, op: &Operator, name: &SecretName) -> Result<Deletion, WriteError> { Err(WriteError::Sealed) }
-    pub fn list(&self, op: &Operator, prefix: &str) -> Result<Vec<SecretMeta>, WriteError> { Err(WriteError::Sealed) }
-    pub fn history(&self, op: &Operator, name: &SecretName) -> Result<Vec<VersionMeta>, WriteError> { Err(WriteError::Sealed) }
-    pub fn grants(&self, op: &Operator, service: Option<&ServiceName>) -> Result<Vec<GrantMeta>, WriteError> { Err(WriteError::Sealed) }
-    pub fn grant(&self, op: &Operator, service: &ServiceName, secrets: &[SecretName], until: Option<Timestamp>, pins: Pins) -> Result<(), WriteError> { Err(WriteError::Sealed) }
-    pub fn revoke(&self, op: &Operator, service: &ServiceName, secrets: &[SecretName]) -> Result<Revocation, WriteError> { Err(WriteError::Sealed) }
-    pub fn config_create(&self, op: &Operator, name: &ConfigName, data: BTreeMap<ConfigKey, String>, immutable: bool) -> Result<ConfigMeta, WriteError> { Err(WriteError::Sealed) }
-    /// several keys in one commit; the config must exist
-    pub fn config_update(&self, op: &Operator, name: &ConfigName, data: BTreeMap<ConfigKey, String>) -> Result<ConfigMeta, WriteError> { Err(WriteError::Sealed) }
-    pub fn config_get(&self, op: &Operator, name: &ConfigName) -> Result<Config, ConfigError> { Err(ConfigError::Sealed) }
-    pub fn config_list(&self, op: &Operator, prefix: &str) -> Result<Vec<ConfigMeta>, WriteError> { Err(WriteError::Sealed) }
-    pub fn config_delete(&self, op: &Operator, name: &ConfigName) -> Result<(), WriteError> { Err(WriteError::Sealed) }
-    /// merged in order, a later one wins; asks nobody
-    pub fn configs_for(&self, names: &[ConfigName]) -> Result<BTreeMap<ConfigKey, String>, ConfigError> { Err(ConfigError::Sealed) }
-    pub fn rotate_root(&self, op: &Operator, progress: &dyn Fn(u64, u64)) -> Result<u32, WriteError> { Err(WriteError::Sealed) }
-    pub fn slot_add(&self, op: &Operator, slot: NewSlot) -> Result<SlotInfo, WriteError> { Err(WriteError::Sealed) }
-    pub fn slot_list(&self, op: &Operator) -> Result<Vec<SlotInfo>, WriteError> { Err(WriteError::Sealed) }
-    pub fn slot_remove(&self, op: &Operator, id: SlotId) -> Result<(), WriteError> { Err(WriteError::Sealed) }
-    pub fn raw_record(&self, op: &Operator, name: &SecretName) -> Result<Vec<u8>, WriteError> { Err(WriteError::Sealed) }
-    /// false: there is no such version any more
-    pub fn hold(&self, name: &SecretName, version: u32) -> bool { false }
-    /// never commits: what is free now goes with the name's next change, or by sweep()
-    pub fn release(&self, name: &SecretName, version: u32) {}
-    /// removes versions out of reach that nobody holds; how many
-    pub fn sweep(&self) -> Result<u64, WriteError> { Err(WriteError::Sealed) }
+    /// Makes a store in an empty folder, or in one that does not exist yet (its parent must). The
+    /// store is sealed, and open nowhere, when this returns.
+    ///
+    /// # Errors
+    /// The folder is not empty, the slot cannot be made, or a file cannot be written. What was made
+    /// until then is removed again.
+    pub fn init(dir: &Path, options: InitOptions) -> Result<InitReport, InitError> {
+        let mut id = StoreId([0; 16]);
+        getrandom::fill(&mut id.0).map_err(|error| InitError::System(error.into()))?;
+        let layout = Layout::begin(dir, id, options.cipher)?;
+        let mut key_file = None;
+        let made = fill(&layout, options.slot, &mut key_file);
+        if made.is_err() {
+            layout.undo(key_file.as_deref());
+        }
+        made
+    }
+
+    /// Opens a store, sealed, and locks its folder against other processes.
+    ///
+    /// # Errors
+    /// There is no store, another process has it, or STORE or CURRENT is damaged.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let layout = Layout::open(dir)?;
+        let (id, cipher) = (layout.id, layout.cipher);
+        Ok(Self::new(id, cipher, Home::Disk(layout)))
+    }
+
+    /// A store without a folder, unsealed: for tests. It is sealed and unsealed (by
+    /// [`Unlock::FileSlots`]) like another, and has no key slots to list or change.
+    #[must_use]
+    pub fn in_memory(cipher: Cipher) -> Self {
+        let mut id = StoreId([0; 16]);
+        let mut root = Zeroizing::new([0; KEY]);
+        let random = getrandom::fill(&mut id.0).and_then(|()| getrandom::fill(&mut *root));
+        let twin = Twin {
+            generation: 1,
+            root,
+            records: Records::in_memory(),
+        };
+        let store = Self::new(id, cipher, Home::Memory(Mutex::new(twin)));
+        if let Err(error) = random {
+            log::error!("a store in memory stays sealed: {error}");
+        } else if let Err(error) = store.unseal(Unlock::FileSlots) {
+            log::error!("a store in memory stays sealed: {error}");
+        }
+        store
+    }
+
+    fn new(id: StoreId, cipher: Cipher, home: Home) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                id,
+                cipher,
+                home,
+                live: RwLock::new(None),
+                keys_change: Mutex::new(()),
+                holds: crate::holds::Holds::default(),
+            }),
+        }
+    }
+
+    /// The store's id.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.inner.id
+    }
+
+    /// Sealed, or unsealed with the root key of which generation.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.live().map_or(State::Sealed, |live| State::Unsealed {
+            generation: live.generation().number(),
+        })
+    }
+
+    /// What `deploy status` shows. Never waits for a writer.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let live = self.live();
+        let mut status = Status {
+            id: self.inner.id,
+            state: self.state(),
+            cipher: self.inner.cipher,
+            secrets: 0,
+            retained_versions: 0,
+            services: 0,
+            configs: 0,
+            last_seq: 0,
+            records: None,
+            slots: self.slots_as_written(live.as_deref()),
+            rotation: None,
+        };
+        if let Some(live) = live {
+            let generation = live.generation();
+            status.last_seq = generation.records.last_seq();
+            status.records = Some(generation.records.health());
+            status.rotation = *lock(&live.rotation);
+            let catalog = read(&live.catalog);
+            status.secrets = catalog.secrets.values().filter(|one| one.exists()).count() as u64;
+            status.services = catalog.services.values().filter(|one| one.any()).count() as u64;
+            status.configs = catalog.configs.values().filter(|one| one.there).count() as u64;
+            status.retained_versions = self.inner.holds.retained(&catalog);
+        }
+        status
+    }
+
+    /// The slots of the `keys` file; none if it cannot be read, or is not what the root key says.
+    fn slots_as_written(&self, live: Option<&Live>) -> Vec<SlotInfo> {
+        let Home::Disk(layout) = &self.inner.home else {
+            return Vec::new();
+        };
+        let generation = match live {
+            Some(live) => Some(live.generation().number()),
+            None => layout.current().ok(),
+        };
+        let file = generation.and_then(|number| {
+            KeysFile::read(&layout.keys_path(number), self.inner.id, number).ok()
+        });
+        let trusted = |file: &KeysFile| {
+            live.is_none_or(|live| file.verify(&live.generation().sealer.keys).is_ok())
+        };
+        file.filter(trusted)
+            .map(|file| file.slots().iter().map(Slot::info).collect())
+            .unwrap_or_default()
+    }
+
+    /// What is shared while unsealed; `None` while sealed, and from the first moment of a seal on.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        read(&self.inner.live)
+            .clone()
+            .filter(|live| !live.is_closing())
+    }
+
+    pub(crate) fn writable(&self) -> Result<Arc<Live>, WriteError> {
+        self.live().ok_or(WriteError::Sealed)
+    }
+
+    /// The unsealed span that something began in, if it has not ended.
+    pub(crate) fn still(&self, begun: &Weak<Live>) -> Result<Arc<Live>, WriteError> {
+        let live = self.writable()?;
+        let same = begun
+            .upgrade()
+            .is_some_and(|begun| Arc::ptr_eq(&begun, &live));
+        if same {
+            Ok(live)
+        } else {
+            Err(WriteError::Sealed)
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("id", &self.inner.id)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// All that a new store consists of. STORE is written last: before it there is no store.
+fn fill(
+    layout: &Layout,
+    slot: NewSlot,
+    key_file: &mut Option<std::path::PathBuf>,
+) -> Result<InitReport, InitError> {
+    let generation = 1;
+    let keys = Keys::generate(layout.id).map_err(InitError::System)?;
+    let mut table = SlotTable::empty();
+    let (slot, private) = Slot::make(layout.dir(), layout.id, table.next_id()?, slot)?;
+    if let Holder::File { path } = &slot.holder {
+        *key_file = Some(layout.dir().join(path));
+    }
+    let info = slot.info();
+    table.add(layout.id, slot, &private)?;
+    layout.make_folder(generation)?;
+    table.write(
+        &layout.keys_path(generation),
+        &keys,
+        generation,
+        layout.cipher,
+    )?;
+    let journal_key = keys
+        .journal_key()
+        .map_err(|error| InitError::System(std::io::Error::other(error)))?;
+    let records = Records::create(&layout.folder(generation), layout.id.0, &journal_key)?;
+    records.close();
+    layout.set_current(generation)?;
+    layout.finish()?;
+    Ok(InitReport {
+        id: layout.id,
+        slot: info,
+    })
 }

@@ -93,10 +93,14 @@ impl Value {
     }
 
     /// Each part with its field; a single value has one part without a field.
-    pub(crate) fn parts(&self) -> Box<dyn Iterator<Item = (Option<&FieldName>, &SecretBytes)> + '_> {
+    pub(crate) fn parts(
+        &self,
+    ) -> Box<dyn Iterator<Item = (Option<&FieldName>, &SecretBytes)> + '_> {
         match self {
             Self::Single(bytes) => Box::new(std::iter::once((None, bytes))),
-            Self::Fields(fields) => Box::new(fields.iter().map(|(name, bytes)| (Some(name), bytes))),
+            Self::Fields(fields) => {
+                Box::new(fields.iter().map(|(name, bytes)| (Some(name), bytes)))
+            }
         }
     }
 }

@@ -6,7 +6,9 @@
 
 mod calls;
 mod config;
-mod host;
+mod daemon;
+mod keys;
+mod refusal;
 mod secret;
 
 use std::collections::HashMap;
@@ -43,7 +45,10 @@ impl Places {
             return None;
         }
         *own += 1;
-        Some(Place { places: self.clone(), uid })
+        Some(Place {
+            places: self.clone(),
+            uid,
+        })
     }
 }
 
@@ -70,40 +75,52 @@ impl Drop for Place {
 /// # Errors
 /// The thread cannot be started.
 pub fn start(listener: UnixListener, host: Arc<Host>) -> io::Result<()> {
-    std::thread::Builder::new().name("control".into()).spawn(move || {
-        let places = Arc::new(Places::default());
-        for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => admit(stream, &host, &places),
-                Err(error) => {
-                    // EMFILE and the like pass; a tight loop over them would not help them pass.
-                    log::warn!("control socket: {error}");
-                    std::thread::sleep(Duration::from_millis(100));
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            let places = Arc::new(Places::default());
+            for stream in listener.incoming() {
+                match stream {
+                    Ok(stream) => admit(stream, &host, &places),
+                    Err(error) => {
+                        // EMFILE and the like pass; a tight loop over them would not help them pass.
+                        log::warn!("control socket: {error}");
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
                 }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 
 /// Decides by credentials alone whether `stream` is served, and starts its thread.
 fn admit(stream: UnixStream, host: &Arc<Host>, places: &Arc<Places>) {
     let Ok((operator, uid)) = authenticate(&stream, host) else {
-        return refuse(&stream, &ControlError::denied(
-            "this user may not manage secrets",
-            "run as root, or as a member of group `deploy`",
-        ));
+        return refuse(
+            &stream,
+            &ControlError::denied(
+                "this user may not manage secrets",
+                "run as root, or as a member of group `deploy`",
+            ),
+        );
     };
     let Some(place) = places.take(uid) else {
-        return refuse(&stream, &ControlError::busy("too many connections to the control socket"));
+        return refuse(
+            &stream,
+            &ControlError::busy("too many connections to the control socket"),
+        );
     };
     let host = host.clone();
-    let started = std::thread::Builder::new().name("operator".into()).spawn(move || {
-        let _place = place;
-        if let Err(error) = calls::serve(&stream, &host, &operator) {
-            log::debug!("connection of uid {uid} ended: {error}");
-        }
-    });
+    let started = std::thread::Builder::new()
+        .name("operator".into())
+        .spawn(move || {
+            let _place = place;
+            // Here and not before: a name service may take its time, and others wait to be admitted.
+            let operator = operator.named(sys::users::name_of(uid));
+            if let Err(error) = calls::serve(&stream, &host, &operator) {
+                log::debug!("connection of uid {uid} ended: {error}");
+            }
+        });
     if let Err(error) = started {
         log::warn!("no thread for a connection: {error}");
     }
@@ -122,5 +139,34 @@ fn authenticate(stream: &UnixStream, host: &Host) -> io::Result<(Operator, u32)>
 fn refuse(stream: &UnixStream, error: &ControlError) {
     if stream.set_nonblocking(true).is_ok() {
         let _ = control::frame::write_error(&mut &*stream, error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn members_cannot_take_the_places_that_are_kept_for_root() {
+        let places = Arc::new(Places::default());
+        let own: Vec<_> = (0..CONNECTIONS_OF_A_UID)
+            .map(|_| places.take(1000).unwrap())
+            .collect();
+        assert!(places.take(1000).is_none());
+        assert!(
+            places.take(1001).is_none(),
+            "two uids together take what is root's"
+        );
+        let roots: Vec<_> = std::iter::from_fn(|| places.take(0)).collect();
+        assert_eq!(own.len() + roots.len(), CONNECTIONS);
+        drop(own);
+        assert!(places.take(1001).is_some());
+        drop(roots);
+        assert_eq!(
+            lock(&places.0).len(),
+            0,
+            "a uid without a connection is still counted"
+        );
     }
 }

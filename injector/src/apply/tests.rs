@@ -72,7 +72,11 @@ fn undo_goes_on_after_a_failure_and_says_what_is_left() {
     let error = apply(&steps, &mut hands).unwrap_err();
     assert_eq!(hands.said.last().unwrap(), "- make the folder /a");
     assert_eq!(error.stuck.len(), 1);
-    assert!(error.to_string().contains("could not undo: attach a view at /a"));
+    assert!(
+        error
+            .to_string()
+            .contains("could not undo: attach a view at /a")
+    );
 }
 
 #[test]

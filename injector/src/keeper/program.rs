@@ -175,7 +175,10 @@ impl Program {
                 spawn = spawn.env(name, value);
             }
         }
-        let own = self.listen.iter().map(|(name, fd)| (name.as_str(), fd.as_fd()));
+        let own = self
+            .listen
+            .iter()
+            .map(|(name, fd)| (name.as_str(), fd.as_fd()));
         for (name, fd) in own.chain(self.store.iter()) {
             spawn = spawn.listen_fd(name, fd);
         }

@@ -41,11 +41,12 @@ impl RunFolder {
         // Under any umask; secretsd and operators must get through.
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).map_err(io)?;
         let run_dir = RunDir::new(path);
-        let (mut lock, before) = take_lock(&run_dir).map_err(io)?.ok_or_else(|| {
-            KeeperError::AlreadyRunning {
-                path: run_dir.path().to_owned(),
-            }
-        })?;
+        let (mut lock, before) =
+            take_lock(&run_dir)
+                .map_err(io)?
+                .ok_or_else(|| KeeperError::AlreadyRunning {
+                    path: run_dir.path().to_owned(),
+                })?;
         let made = made_now || before.contains("made");
         let words = if made { "made\n" } else { "" };
         lock.rewind().map_err(io)?;

@@ -54,14 +54,22 @@ impl Connections {
             let mounted = mounts.exactly_at(&place(run_dir, name))?.is_master();
             (mounted && !connection.is_lost()).then_some(connection)
         };
-        Some(Connections([one(NAMES[0])?, one(NAMES[1])?, one(NAMES[2])?]))
+        Some(Connections([
+            one(NAMES[0])?,
+            one(NAMES[1])?,
+            one(NAMES[2])?,
+        ]))
     }
 
     /// New ones, mounted, and known to the keeper.
     pub fn make(run_dir: &RunDir) -> io::Result<Connections> {
         make_folder(&run_dir.views())?;
         let make = |name| make_one(run_dir, name);
-        Ok(Connections([make(NAMES[0])?, make(NAMES[1])?, make(NAMES[2])?]))
+        Ok(Connections([
+            make(NAMES[0])?,
+            make(NAMES[1])?,
+            make(NAMES[2])?,
+        ]))
     }
 
     /// Those of /dev/fuse, as secretsd takes them over.

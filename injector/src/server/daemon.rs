@@ -13,7 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Why secretsd gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DaemonError {
-    #[error("secretsd is not there; see the log of `deploy-inject up`, or systemctl status secretsd")]
+    #[error(
+        "secretsd is not there; see the log of `deploy-inject up`, or systemctl status secretsd"
+    )]
     Away,
     #[error("secretsd went away before it answered: {0}")]
     Lost(String),

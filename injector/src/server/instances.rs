@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use control::inner::{FromInjector, InstanceRecord, Reply};
@@ -16,6 +16,7 @@ use crate::apply::{Namespace, apply};
 use crate::mounts::Mounts;
 use crate::plan::{Survey, Target, Tree, plan};
 use crate::registry::{FORMAT, Registry};
+use crate::run_dir::RunDir;
 use crate::{clean, folders, process};
 
 /// What a supervisor asks for, with the process that waits for it.
@@ -44,12 +45,14 @@ pub(super) struct Live {
 pub(super) struct Instances {
     registry: Mutex<Registry>,
     live: Mutex<BTreeMap<u32, Live>>,
+    /// Held by whoever reloads: what it may have to take back is what it has found.
+    pub(super) reloading: Mutex<()>,
 }
 
 impl Instances {
     /// Reads the registry. Gives the records of those that ended while nobody looked, too.
-    pub fn open(folder: &Path) -> io::Result<(Instances, Vec<InstanceRecord>)> {
-        let (registry, records) = Registry::open(folder)?;
+    pub fn open(run_dir: &RunDir) -> io::Result<(Instances, Vec<InstanceRecord>)> {
+        let (registry, records) = Registry::open(run_dir)?;
         let mut live = BTreeMap::new();
         let mut ended = Vec::new();
         for record in records {
@@ -69,6 +72,7 @@ impl Instances {
         let instances = Instances {
             registry: Mutex::new(registry),
             live: Mutex::new(live),
+            reloading: Mutex::default(),
         };
         Ok((instances, ended))
     }
@@ -90,6 +94,27 @@ impl Instances {
         let one = live.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
         one.record.entries = entries;
         lock(&self.registry).put(&one.record)
+    }
+
+    /// Changes the record of a live instance, in the registry too, and gives it as it was and as it
+    /// is; `None` if the instance has ended.
+    pub(super) fn change(
+        &self,
+        number: u32,
+        change: impl FnOnce(&mut InstanceRecord),
+    ) -> io::Result<Option<(InstanceRecord, InstanceRecord)>> {
+        let mut live = lock(&self.live);
+        let Some(one) = live.get_mut(&number) else {
+            return Ok(None);
+        };
+        let before = one.record.clone();
+        change(&mut one.record);
+        let written = lock(&self.registry).put(&one.record);
+        if let Err(error) = written {
+            one.record = before;
+            return Err(error);
+        }
+        Ok(Some((before, one.record.clone())))
     }
 }
 
@@ -160,6 +185,7 @@ impl Injector {
             manifest_path: wanted.manifest_path.clone(),
             manifest: wanted.manifest.clone(),
             entries: Vec::new(),
+            reloads: 0,
         };
         // What was read is of this process only if it has not ended before.
         if process::has_ended(&wanted.service) {
@@ -230,7 +256,7 @@ pub(super) fn remove_cgroup(record: &InstanceRecord) {
     }
 }
 
-fn failed(message: &str) -> Reply {
+pub(super) fn failed(message: &str) -> Reply {
     Reply::Failed {
         message: message.to_owned(),
     }
@@ -243,8 +269,12 @@ fn attach(
 ) -> Result<(), String> {
     let folder = PathBuf::from(record.number.to_string());
     let clone = |master| {
-        sys::mount::clone_readonly(master, &folder)
-            .map_err(|error| format!("cannot clone the view of instance {}: {error}", record.number))
+        sys::mount::clone_readonly(master, &folder).map_err(|error| {
+            format!(
+                "cannot clone the view of instance {}: {error}",
+                record.number
+            )
+        })
     };
     // Before the lock: secretsd answers the look-up of the folder, and may be away.
     let (secret, config) = (clone(connections.secret())?, clone(connections.config())?);

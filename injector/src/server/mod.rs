@@ -6,6 +6,7 @@ mod bell;
 mod connections;
 mod daemon;
 mod instances;
+mod reload;
 mod watch;
 
 use std::io;
@@ -20,7 +21,7 @@ use sys::lock::{lock, read, write};
 use self::bell::Bell;
 use self::connections::Connections;
 use self::daemon::{Daemon, Held, ask};
-use self::instances::{Instances, Wanted};
+use self::instances::{Instances, Wanted, failed};
 use self::watch::Watch;
 use crate::run_dir::RunDir;
 use crate::{clean, notify};
@@ -64,7 +65,7 @@ struct Injector {
     held: Held,
     daemon: Daemon,
     instances: Instances,
-    bell: Bell,
+    bell: Arc<Bell>,
     watch: Watch,
 }
 
@@ -91,7 +92,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         Some(connections) => (connections, false),
         None => {
             clean::detach_masters(&run_dir).map_err(in_run_dir)?;
-            (Connections::make(&run_dir).map_err(ServeError::Connections)?, true)
+            (
+                Connections::make(&run_dir).map_err(ServeError::Connections)?,
+                true,
+            )
         }
     };
     let held = Held::take_over(&mut stored);
@@ -99,7 +103,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         held.clear();
     }
     drop(stored);
-    let (instances, ended) = Instances::open(&run_dir.instances()).map_err(in_run_dir)?;
+    let (instances, ended) = Instances::open(&run_dir).map_err(in_run_dir)?;
     let injector = Arc::new(Injector {
         run_dir,
         daemon_uid: options.daemon_uid,
@@ -108,7 +112,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         held,
         daemon: Daemon::default(),
         instances,
-        bell: Bell::default(),
+        bell: Arc::default(),
         watch: Watch::new()?,
     });
     for record in &ended {
@@ -217,6 +221,10 @@ impl Injector {
             ToInjector::Instances if is_root => Reply::Instances {
                 instances: self.instances.records(),
             },
+            ToInjector::Reload {
+                manifest,
+                manifest_path,
+            } if is_root => self.reload(&manifest, &manifest_path),
             ToInjector::Ring { targets } if is_daemon => self.touch(targets, bell::ring),
             ToInjector::Unlink { targets } if is_daemon => self.touch(targets, bell::unlink),
             ToInjector::Hold { name } if is_daemon => match fds.into_iter().next() {
@@ -248,8 +256,10 @@ impl Injector {
         let mut fresh = lock(&self.fresh);
         let connections = self.connections();
         let held = self.held.copies().map_err(|error| error.to_string())?;
-        let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) =
-            connections.devices().map(|(name, fd)| (name.to_owned(), fd)).unzip();
+        let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) = connections
+            .devices()
+            .map(|(name, fd)| (name.to_owned(), fd))
+            .unzip();
         fds.extend(held.iter().map(|(_, fd)| fd.as_fd()));
         let body = FromInjector::TakeOver {
             connections: names,
@@ -288,8 +298,8 @@ impl Injector {
             return;
         }
         log::warn!("a FUSE connection was aborted; building all again");
-        let made = clean::detach_masters(&self.run_dir)
-            .and_then(|()| Connections::make(&self.run_dir));
+        let made =
+            clean::detach_masters(&self.run_dir).and_then(|()| Connections::make(&self.run_dir));
         let made = match made {
             Ok(made) => made,
             Err(error) => return log::error!("cannot build the connections again: {error}"),
@@ -307,28 +317,8 @@ impl Injector {
         }
     }
 
-    fn touch(
-        &self,
-        targets: Vec<RingTarget>,
-        how: fn(BorrowedFd<'_>, &std::path::Path) -> io::Result<()>,
-    ) -> Reply {
-        let connections = self.connections();
-        let done = self.bell.turn().and_then(|_turn| {
-            targets.iter().try_for_each(|target| {
-                let master = match target.tree.as_str() {
-                    "config" => connections.config(),
-                    _ => connections.secret(),
-                };
-                how(master, &target.path)
-            })
-        });
-        reply(done)
-    }
-}
-
-fn failed(message: &str) -> Reply {
-    Reply::Failed {
-        message: message.to_owned(),
+    fn touch(&self, targets: Vec<RingTarget>, how: bell::Touch) -> Reply {
+        reply(self.bell.touch(&self.connections(), targets, how))
     }
 }
 

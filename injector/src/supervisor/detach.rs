@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use model::Manifest;
 use serde::{Deserialize, Serialize};
 
-use super::life::own_program;
+use super::command::own_program;
 use super::{Output, RunOptions, say, supervise};
 
 /// Ends what the new supervisor says to its caller: the service has started. No message holds it.

@@ -1,7 +1,6 @@
 //! One life of a service: from a process that waits before its exec in a namespace of its own, over
 //! the injector that puts the views there, to the end of the last of its processes.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -14,12 +13,13 @@ use sys::cgroup::Cgroup;
 use sys::process::{Child, Spawn};
 use sys::users::Account;
 
+use super::command::{command, exec_error};
 use super::policy::Ended;
 use super::terminal::Terminal;
 use super::{ENDING, FORWARDED, Output, RunOptions, environment};
+use crate::process;
 use crate::run_dir::RunDir;
 use crate::signals::Signals;
-use crate::{exec, process};
 
 /// Why a service did not start. Says what, why, and what mends it.
 #[derive(Debug, thiserror::Error)]
@@ -222,55 +222,6 @@ fn account(options: &RunOptions) -> Result<Account, StartError> {
     }
 }
 
-/// Program and arguments, by way of [`exec`] where secrets go into variables.
-fn command(options: &RunOptions) -> Result<(PathBuf, Vec<OsString>), StartError> {
-    let manifest = &options.manifest;
-    let mut words = match &options.command {
-        Some(words) => words.clone(),
-        None => manifest.command.iter().map(OsString::from).collect(),
-    }
-    .into_iter();
-    let word = words.next().ok_or(StartError::NoCommand)?;
-    let text = word.to_string_lossy().into_owned();
-    let program = environment::find_program(&word).map_err(|error| exec_error(&text, error))?;
-    let with_env = manifest.secrets.iter().filter_map(|secret| {
-        let file = manifest.targets.secret.join(secret.name.as_str());
-        Some(exec::argument(secret.env.as_deref()?, &file))
-    });
-    let variables: Vec<OsString> = with_env.collect();
-    if variables.is_empty() {
-        return Ok((program, words.collect()));
-    }
-    let mut args: Vec<OsString> = vec!["exec".into()];
-    for variable in variables {
-        args.extend(["--env".into(), variable]);
-    }
-    args.extend(["--".into(), program.into()]);
-    args.extend(words);
-    Ok((own_program()?, args))
-}
-
-/// deploy-inject: this program, or the one beside it.
-pub(super) fn own_program() -> Result<PathBuf, StartError> {
-    let own = std::env::current_exe().map_err(|source| StartError::System {
-        what: "deploy-inject".to_owned(),
-        source,
-    })?;
-    Ok(own.with_file_name("deploy-inject"))
-}
-
-fn exec_error(command: &str, error: io::Error) -> StartError {
-    let command = command.to_owned();
-    match error.kind() {
-        io::ErrorKind::NotFound => StartError::NotFound { command },
-        io::ErrorKind::PermissionDenied => StartError::NotExecutable { command },
-        _ => StartError::System {
-            what: command,
-            source: error,
-        },
-    }
-}
-
 /// ROOT/deploy-secrets/RUN/SERVICE.SUPERVISOR, where cgroup v2 is there for us. RUN is the run
 /// folder's identity, so that several pairs do not meet.
 fn make_cgroup(run_dir: &RunDir, options: &RunOptions) -> Option<Cgroup> {
@@ -350,7 +301,10 @@ fn make_instance(
                 _ => 1,
             };
             let service = options.manifest.service.as_str();
-            Err(refused(explain(service, &message, hint.as_deref(), &missing), code))
+            Err(refused(
+                explain(service, &message, hint.as_deref(), &missing),
+                code,
+            ))
         }
         Reply::Failed { message } => Err(refused(message, 1)),
         _ => Err(refused("the injector answers something else".to_owned(), 1)),
@@ -362,7 +316,9 @@ fn explain(service: &str, message: &str, hint: Option<&str>, missing: &[MissingG
     let mut text = message.to_owned();
     for grant in missing {
         let (secret, reason) = (&grant.secret, &grant.reason);
-        text.push_str(&format!("\n  {secret}: {reason}; deploy secret grant {service} {secret}"));
+        text.push_str(&format!(
+            "\n  {secret}: {reason}; deploy secret grant {service} {secret}"
+        ));
     }
     if let Some(hint) = hint {
         text.push_str("\n  ");

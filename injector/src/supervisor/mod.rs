@@ -2,6 +2,7 @@
 //! says, forwards signals to it, and takes it along when it ends itself. Its only tie to the
 //! injector is two short questions per life of the service, so either may die without the other.
 
+mod command;
 mod detach;
 mod environment;
 mod life;
@@ -101,11 +102,7 @@ fn supervise(options: &RunOptions, output: Output, started: impl FnOnce()) -> i3
     }
 }
 
-fn try_supervise(
-    options: &RunOptions,
-    output: Output,
-    started: impl FnOnce(),
-) -> io::Result<i32> {
+fn try_supervise(options: &RunOptions, output: Output, started: impl FnOnce()) -> io::Result<i32> {
     let taken = [&ENDING[..], &FORWARDED, &[libc::SIGCHLD, libc::SIGCONT]].concat();
     let mut signals = Signals::take_over(&taken)?;
     // What the service leaves behind comes to us and not to pid 1, so that none of it outlives us.
@@ -147,7 +144,11 @@ fn try_supervise(
                 if was_told_to_end || !again {
                     return Ok(ended.code());
                 }
-                say(&format!("{} ended with {}", options.manifest.service, ended.code()));
+                say(&format!(
+                    "{} ended with {}",
+                    options.manifest.service,
+                    ended.code()
+                ));
             }
             // At the first start, what is wrong stays wrong until the operator mends it.
             Err(error) => {

@@ -130,7 +130,9 @@ pub(super) fn list(run_dir: &RunDir) -> io::Result<Vec<Running>> {
     let mut running = Vec::new();
     for file in files {
         let path = file?.path();
-        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes()[0] == b'.');
+        let hidden = path
+            .file_name()
+            .is_some_and(|n| n.as_encoded_bytes()[0] == b'.');
         if !hidden && let Some(one) = look(&path) {
             running.push(one);
         }
@@ -185,7 +187,10 @@ mod tests {
         let running = list(&run_dir).unwrap();
         assert_eq!(running.len(), 1);
         let entry = &running[0].entry;
-        assert_eq!((entry.instance, entry.restarts, entry.detached), (Some(7), 2, true));
+        assert_eq!(
+            (entry.instance, entry.restarts, entry.detached),
+            (Some(7), 2, true)
+        );
         assert_eq!(entry.supervisor, std::process::id() as i32);
         drop(own);
         assert!(list(&run_dir).unwrap().is_empty());

@@ -107,6 +107,10 @@ impl State {
                 let descriptor = rustix::fs::open(path, flags, Mode::empty())?;
                 self.keep(descriptor)
             }
+            Ask::Close(number) => {
+                self.kept.remove(&number).ok_or(Errno::BADF)?;
+                Answer::Done
+            }
             Ask::OpenAt(folder, name) => {
                 let folder = self.kept(folder)?;
                 let descriptor = rustix::fs::openat(folder, name, reading(), Mode::empty())?;

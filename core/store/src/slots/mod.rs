@@ -84,7 +84,11 @@ pub struct Argon2Params {
 impl Default for Argon2Params {
     /// 64 MiB, 3 passes, 4 lanes: the second choice of RFC 9106.
     fn default() -> Self {
-        Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 }
+        Self {
+            memory_kib: 64 * 1024,
+            passes: 3,
+            lanes: 4,
+        }
     }
 }
 
@@ -111,9 +115,11 @@ pub enum NewSlot {
 impl fmt::Debug for NewSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, label } => {
-                f.debug_struct("File").field("path", path).field("label", label).finish()
-            }
+            Self::File { path, label } => f
+                .debug_struct("File")
+                .field("path", path)
+                .field("label", label)
+                .finish(),
             Self::Passphrase { params, label, .. } => f
                 .debug_struct("Passphrase")
                 .field("params", params)
@@ -137,8 +143,14 @@ pub(crate) struct Slot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Holder {
-    File { path: PathBuf },
-    Passphrase { argon2: Argon2Params, salt: String, wrapped: String },
+    File {
+        path: PathBuf,
+    },
+    Passphrase {
+        argon2: Argon2Params,
+        salt: String,
+        wrapped: String,
+    },
 }
 
 impl Slot {
@@ -162,15 +174,34 @@ impl Slot {
                 file::create(&full, &private)?;
                 (label, Holder::File { path })
             }
-            NewSlot::Passphrase { passphrase, params, label } => {
+            NewSlot::Passphrase {
+                passphrase,
+                params,
+                label,
+            } => {
                 check_label(&label)?;
                 let argon2 = params.check()?;
                 let (salt, wrapped) = passphrase::wrap(store, &private, &passphrase, argon2)?;
                 let (salt, wrapped) = (hex::encode(&salt), STANDARD.encode(wrapped));
-                (label, Holder::Passphrase { argon2, salt, wrapped })
+                (
+                    label,
+                    Holder::Passphrase {
+                        argon2,
+                        salt,
+                        wrapped,
+                    },
+                )
             }
         };
-        Ok((Self { id, label, recipient: private.recipient(), holder }, private))
+        Ok((
+            Self {
+                id,
+                label,
+                recipient: private.recipient(),
+                holder,
+            },
+            private,
+        ))
     }
 
     /// The private half out of the slot's file, if it is a file slot.
@@ -188,14 +219,20 @@ impl Slot {
         store: StoreId,
         passphrase: &str,
     ) -> Option<Result<Option<PrivateHalf>, SlotError>> {
-        let Holder::Passphrase { argon2, salt, wrapped } = &self.holder else {
+        let Holder::Passphrase {
+            argon2,
+            salt,
+            wrapped,
+        } = &self.holder
+        else {
             return None;
         };
         let open = || {
             let damaged = SlotError::Crypto("a passphrase slot is damaged");
-            let (Some(salt), Ok(wrapped)) =
-                (hex::decode::<{ passphrase::SALT }>(salt), STANDARD.decode(wrapped))
-            else {
+            let (Some(salt), Ok(wrapped)) = (
+                hex::decode::<{ passphrase::SALT }>(salt),
+                STANDARD.decode(wrapped),
+            ) else {
                 return Err(damaged);
             };
             let key = passphrase::stretch(passphrase, &salt, *argon2)?;
@@ -243,7 +280,7 @@ impl PrivateHalf {
         Self::from(Identity::generate())
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Identity::from_str(text).ok().map(Self::from)
     }
 
@@ -289,13 +326,16 @@ pub(crate) fn seal_root(root: &[u8], slots: &[Slot]) -> Result<Vec<u8>, SlotErro
         .map(|slot| Recipient::from_str(&slot.recipient))
         .collect::<Result<_, _>>()
         .map_err(|_| SlotError::Crypto(failed))?;
-    let each = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
+    let each = recipients
+        .iter()
+        .map(|recipient| recipient as &dyn age::Recipient);
     let mut sealed = Vec::new();
     age::Encryptor::with_recipients(each)
         .map_err(|_| SlotError::Crypto(failed))
         .and_then(|encryptor| {
-            let mut writer =
-                encryptor.wrap_output(&mut sealed).map_err(|_| SlotError::Crypto(failed))?;
+            let mut writer = encryptor
+                .wrap_output(&mut sealed)
+                .map_err(|_| SlotError::Crypto(failed))?;
             writer
                 .write_all(root)
                 .and_then(|()| writer.finish().map(drop))
@@ -303,3 +343,6 @@ pub(crate) fn seal_root(root: &[u8], slots: &[Slot]) -> Result<Vec<u8>, SlotErro
         })?;
     Ok(sealed)
 }
+
+#[cfg(test)]
+mod tests;

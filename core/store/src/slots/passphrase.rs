@@ -18,11 +18,23 @@ impl Argon2Params {
     /// make guessing cheap, and above the ceiling, which would let whoever writes the disk exhaust
     /// the machine before anything is authenticated.
     pub fn check(self) -> Result<Self, SlotError> {
-        let Self { memory_kib, passes, lanes } = self;
+        let Self {
+            memory_kib,
+            passes,
+            lanes,
+        } = self;
         let good = (19 * 1024..=1024 * 1024).contains(&memory_kib)
             && (2..=16).contains(&passes)
             && (1..=16).contains(&lanes);
-        if good { Ok(self) } else { Err(SlotError::Parameters { memory_kib, passes, lanes }) }
+        if good {
+            Ok(self)
+        } else {
+            Err(SlotError::Parameters {
+                memory_kib,
+                passes,
+                lanes,
+            })
+        }
     }
 }
 
@@ -32,7 +44,11 @@ pub(crate) fn stretch(
     params: Argon2Params,
 ) -> Result<Zeroizing<[u8; 32]>, SlotError> {
     let failed = |_| SlotError::Crypto("Argon2id failed: is there memory enough?");
-    let Argon2Params { memory_kib, passes, lanes } = params.check()?;
+    let Argon2Params {
+        memory_kib,
+        passes,
+        lanes,
+    } = params.check()?;
     let params = Params::new(memory_kib, passes, lanes, Some(32)).map_err(failed)?;
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -55,9 +71,13 @@ pub(super) fn wrap(
     getrandom::fill(&mut salt).map_err(|_| SlotError::Crypto("the system gave no randomness"))?;
     let key = stretch(passphrase, &salt, params)?;
     let place = binding(&private.recipient());
-    let wrapped =
-        envelope::seal(Cipher::ChaCha20Poly1305, &*key, bound(store, &place), private.text().as_bytes())
-            .map_err(|_| SlotError::Crypto("the private half of the slot could not be sealed"))?;
+    let wrapped = envelope::seal(
+        Cipher::ChaCha20Poly1305,
+        &*key,
+        bound(store, &place),
+        private.text().as_bytes(),
+    )
+    .map_err(|_| SlotError::Crypto("the private half of the slot could not be sealed"))?;
     Ok((salt, wrapped))
 }
 
@@ -73,7 +93,12 @@ pub(super) fn unwrap(
 
 fn bound(store: StoreId, place: &[u8]) -> Bound<'_> {
     // Generation 0: the wrapped half outlives all generations.
-    Bound { store, kind: Kind::Passphrase, generation: 0, place }
+    Bound {
+        store,
+        kind: Kind::Passphrase,
+        generation: 0,
+        place,
+    }
 }
 
 fn binding(recipient: &str) -> Vec<u8> {

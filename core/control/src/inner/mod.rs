@@ -1,0 +1,224 @@
+//! The inner link: between the injector on one side, and secretsd and supervisors on the other.
+//! Both sides may ask; messages carry descriptors.
+//!
+//! Nothing here holds a value. A message names things by number and path, and what secretsd serves
+//! goes by descriptors.
+
+mod link;
+mod wire;
+
+use std::path::PathBuf;
+
+use model::{Manifest, SecretName, ServiceName, Targets};
+use serde::{Deserialize, Serialize};
+
+pub use link::{Link, LinkError};
+pub use model::Entry;
+pub use wire::{MAX_DESCRIPTORS, MAX_FRAME, VERSION};
+
+/// Who connects to the injector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// secretsd.
+    Daemon,
+    /// The parent of a service.
+    Supervisor,
+}
+
+/// What the injector is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToInjector {
+    /// Here I am; secretsd gets [`FromInjector::TakeOver`] after it.
+    Hello {
+        /// As whom.
+        role: Role,
+        /// The sender's [`VERSION`].
+        version: u32,
+    },
+    /// Make an instance for the process behind the pidfd that comes with this. Root alone.
+    MakeInstance {
+        /// What the service asks for.
+        manifest: Manifest,
+        /// Where that came from.
+        manifest_path: PathBuf,
+        /// The service's user.
+        uid: u32,
+        /// Its first group.
+        gid: u32,
+        /// Its cgroup, as /proc/PID/cgroup says it.
+        cgroup: Option<String>,
+    },
+    /// End an instance. Root alone.
+    EndInstance {
+        /// Which.
+        number: u32,
+    },
+    /// List the instances. Root alone.
+    Instances,
+    /// Take the configuration of the manifest for the instances of its service. Root alone.
+    Reload {
+        /// The manifest as it is now.
+        manifest: Manifest,
+        /// Where that came from.
+        manifest_path: PathBuf,
+    },
+    /// Make inotify fire. secretsd alone.
+    Ring {
+        /// For these files.
+        targets: Vec<RingTarget>,
+    },
+    /// Make inotify tell that names are gone. secretsd alone.
+    Unlink {
+        /// These names.
+        targets: Vec<RingTarget>,
+    },
+    /// Keep the descriptor that comes with this, in place of one of that name. secretsd alone.
+    Hold {
+        /// The name.
+        name: String,
+    },
+    /// An instance's entries have grown; the registry keeps them. secretsd alone.
+    Entries {
+        /// Which instance.
+        number: u32,
+        /// All its entries.
+        entries: Vec<Entry>,
+    },
+}
+
+/// What secretsd is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromInjector {
+    /// Serve these. With it come the descriptors of the connections, then of what was held, in the
+    /// order of the names.
+    TakeOver {
+        /// The names of the connections.
+        connections: Vec<String>,
+        /// The names of what an earlier secretsd gave to hold.
+        held: Vec<String>,
+        /// All instances that are there.
+        instances: Vec<InstanceRecord>,
+    },
+    /// Decide, and make the view of a new instance.
+    Make {
+        /// Its record; no entries yet.
+        instance: InstanceRecord,
+    },
+    /// Take the configuration of the record's manifest.
+    Reload {
+        /// The record, with the manifest as it is now.
+        instance: InstanceRecord,
+    },
+    /// Forget an instance.
+    End {
+        /// Which.
+        number: u32,
+    },
+}
+
+/// An answer, either way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reply {
+    /// Done.
+    Ok,
+    /// Not done.
+    Failed {
+        /// Why.
+        message: String,
+    },
+    /// An instance is made.
+    Made {
+        /// Its number.
+        number: u32,
+        /// The numbers of its names.
+        entries: Vec<Entry>,
+    },
+    /// An instance may not have what its manifest asks for.
+    Refused {
+        /// Why.
+        kind: RefusedKind,
+        /// Every grant that is missing.
+        missing: Vec<MissingGrant>,
+        /// The same in words.
+        message: String,
+        /// What mends it, where `missing` does not say it.
+        hint: Option<String>,
+    },
+    /// All instances.
+    Instances {
+        /// Their records.
+        instances: Vec<InstanceRecord>,
+    },
+}
+
+/// Why an instance was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedKind {
+    /// Grants are missing.
+    Missing,
+    /// The store is sealed.
+    Sealed,
+    /// A stored config is missing or cannot be used.
+    Config,
+    /// Something of the kind is there already.
+    Conflict,
+}
+
+/// A secret that a manifest asks for in vain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissingGrant {
+    /// Which.
+    pub secret: SecretName,
+    /// Why.
+    pub reason: String,
+}
+
+/// A file of a view, as the bell finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RingTarget {
+    /// `secret` or `config`.
+    pub tree: String,
+    /// Relative to that tree's master mount.
+    pub path: PathBuf,
+}
+
+/// All that outlives the injector and secretsd of an instance; RUN_DIR/instances/NUMBER holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceRecord {
+    /// Version of this record's form.
+    pub format: u32,
+    /// The instance's number.
+    pub number: u32,
+    /// The service.
+    pub service: ServiceName,
+    /// Its user.
+    pub uid: u32,
+    /// Its first group.
+    pub gid: u32,
+    /// Its first process.
+    pub pid: i32,
+    /// That process's start, in clock ticks since boot: with the pid it names a process for good.
+    pub start_time: u64,
+    /// The inode of its mount namespace.
+    pub mount_ns: u64,
+    /// Its cgroup, as /proc/PID/cgroup says it.
+    pub cgroup: Option<String>,
+    /// Where its views are.
+    pub targets: Targets,
+    /// Where its manifest came from.
+    pub manifest_path: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The numbers of its names.
+    pub entries: Vec<Entry>,
+    /// How often its manifest's configuration was replaced while it runs.
+    pub reloads: u32,
+}

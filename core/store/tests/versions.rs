@@ -1,0 +1,218 @@
+//! Versions: which are in reach, which are kept, which are gone.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::*;
+use store::{Denied, ReadError, Reader, SetOptions, Standing, WriteError};
+
+fn keep(keep: u32) -> SetOptions {
+    SetOptions {
+        keep: Some(keep),
+        ..SetOptions::default()
+    }
+}
+
+#[test]
+fn keep_counts_what_is_in_reach() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    store.create(&op, &name, single("1"), Some(3), &[]).unwrap();
+    for number in 2..=5 {
+        store
+            .set(
+                &op,
+                &name,
+                single(&number.to_string()),
+                SetOptions::default(),
+            )
+            .unwrap();
+    }
+    assert_eq!(reach(&store, "db"), [3, 4, 5]);
+    assert!(matches!(
+        store.rollback(&op, &name, 2),
+        Err(WriteError::NotFound(_))
+    ));
+    assert_eq!(
+        store
+            .set(&op, &name, single("6"), keep(1))
+            .unwrap()
+            .versions
+            .len(),
+        1
+    );
+    assert_eq!(reach(&store, "db"), [6]);
+    // What had gone out of reach by then is gone with the next change.
+    store.rotate(&op, &name, single("7")).unwrap();
+    let permit = all_of(&store, "db");
+    assert!(matches!(
+        read(&store, &permit, 5, None),
+        Err(ReadError::NoVersion(..))
+    ));
+    assert_eq!(newest(&store, "db"), "7");
+}
+
+#[test]
+fn a_version_that_is_held_stays_until_it_is_released() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    store.create(&op, &name, single("1"), Some(1), &[]).unwrap();
+    let permit = all_of(&store, "db");
+    assert!(store.hold(&name, 1));
+    assert!(store.hold(&name, 1));
+    for number in 2..=4 {
+        store
+            .rotate(&op, &name, single(&number.to_string()))
+            .unwrap();
+    }
+    assert_eq!(reach(&store, "db"), [4]);
+    assert_eq!(store.status().retained_versions, 1);
+    assert_eq!(store.version(&permit, 1).unwrap().number, 1);
+    assert_eq!(read(&store, &permit, 1, None).unwrap(), "1");
+    store.release(&name, 1);
+    assert_eq!(
+        store.sweep().unwrap(),
+        1,
+        "version 3, which was newest until the last change"
+    );
+    assert_eq!(store.retained(), [(name.clone(), 1)]);
+    assert_eq!(read(&store, &permit, 1, None).unwrap(), "1");
+    store.release(&name, 1);
+    assert_eq!(
+        read(&store, &permit, 1, None).unwrap(),
+        "1",
+        "release removes nothing by itself"
+    );
+    assert_eq!(store.sweep().unwrap(), 1);
+    assert!(matches!(
+        read(&store, &permit, 1, None),
+        Err(ReadError::NoVersion(..))
+    ));
+    assert!(!store.hold(&name, 1));
+    assert_eq!(store.status().retained_versions, 0);
+    assert_eq!(store.sweep().unwrap(), 0);
+    // One release more than there were holds takes nothing from anyone.
+    store.release(&name, 1);
+    assert!(store.hold(&name, 4));
+}
+
+#[test]
+fn the_newest_can_be_held_up_to_the_moment_in_which_the_next_one_shows() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    store.create(&op, &name, single("1"), Some(1), &[]).unwrap();
+    for number in 1..200 {
+        std::thread::scope(|threads| {
+            let writer = threads.spawn(|| store.rotate(&op, &name, single("next")).unwrap());
+            let permit = all_of(&store, "db");
+            while !writer.is_finished() {
+                let newest = store.secret(&permit).unwrap().newest().number;
+                assert!(
+                    store.hold(&name, newest),
+                    "{newest} while making {}",
+                    number + 1
+                );
+                read(&store, &permit, newest, None).unwrap();
+                store.release(&name, newest);
+            }
+        });
+    }
+}
+
+#[test]
+fn under_keep_0_a_newer_version_takes_the_old_one_from_everyone() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    store.create(&op, &name, single("1"), None, &[]).unwrap();
+    store.rotate(&op, &name, single("2")).unwrap();
+    let permit = all_of(&store, "db");
+    assert!(store.hold(&name, 1) && store.hold(&name, 2));
+    assert_eq!(
+        store
+            .set(&op, &name, single("3"), keep(0))
+            .unwrap()
+            .versions
+            .len(),
+        1
+    );
+    for number in [1, 2] {
+        assert!(matches!(
+            read(&store, &permit, number, None),
+            Err(ReadError::NoVersion(..))
+        ));
+        assert!(!store.hold(&name, number));
+    }
+    assert_eq!(
+        (reach(&store, "db"), newest(&store, "db")),
+        (vec![3], "3".into())
+    );
+    assert_eq!(store.retained(), []);
+    store.rotate(&op, &name, single("4")).unwrap();
+    assert_eq!(reach(&store, "db"), [4]);
+}
+
+#[test]
+fn a_rollback_is_a_new_version_with_the_old_value() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    let value = |text| fields(&[("user", "admin"), ("password", text)]);
+    store.create(&op, &name, value("one"), None, &[]).unwrap();
+    store.rotate(&op, &name, value("two")).unwrap();
+    assert_eq!(store.rollback(&op, &name, 1).unwrap().newest().number, 3);
+    assert_eq!(
+        read(&store, &all_of(&store, "db"), 3, Some("password")).unwrap(),
+        "one"
+    );
+    assert_eq!(reach(&store, "db"), [1, 2, 3]);
+    assert!(matches!(
+        store.rollback(&op, &name, 3),
+        Err(WriteError::Conflict(_))
+    ));
+    assert!(matches!(
+        store.rollback(&op, &name, 9),
+        Err(WriteError::NotFound(_))
+    ));
+    assert!(matches!(
+        store.rollback(&op, &secret("no"), 1),
+        Err(WriteError::NotFound(_))
+    ));
+}
+
+#[test]
+fn sealing_ends_every_permit_and_unsealing_brings_none_back() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    store
+        .create(&op, &name, single("1"), None, &[service("web")])
+        .unwrap();
+    let permits = [all_of(&store, "db"), ask(&store, "web", "db").unwrap()];
+    assert!(store.hold(&name, 1));
+    store.seal();
+    for permit in &permits {
+        assert_eq!(permit.standing(), Standing::Sealed);
+        assert!(matches!(
+            read(&store, permit, 1, None),
+            Err(ReadError::Sealed)
+        ));
+    }
+    assert_eq!(
+        store.permit(Reader::Operator(&op), &name).unwrap_err(),
+        Denied::Sealed
+    );
+    assert!(!store.hold(&name, 1));
+    assert!(matches!(store.list(&op, ""), Err(WriteError::Sealed)));
+    assert!(matches!(
+        store.rotate(&op, &name, single("2")),
+        Err(WriteError::Sealed)
+    ));
+    store.unseal(store::Unlock::FileSlots).unwrap();
+    assert_eq!(permits[1].standing(), Standing::Sealed);
+    assert_eq!(newest(&store, "db"), "1");
+    // What was held before the seal is held after it.
+    store.set(&op, &name, single("2"), keep(1)).unwrap();
+    store.rotate(&op, &name, single("3")).unwrap();
+    assert_eq!(store.retained().len(), 2);
+    store.sweep().unwrap();
+    assert_eq!(store.retained(), [(name, 1)]);
+}

@@ -1,0 +1,187 @@
+//! What secretsd gives up before it opens the store, for good.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
+};
+
+/// No core dump of this process, no look into its memory by others of its user (ptrace(2), and thus
+/// /proc/PID/mem), and no more privileges by exec(2).
+///
+/// # Errors
+/// As prctl(2) and setrlimit(2).
+pub fn harden() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, none)?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Has this thread any capability: effective, permitted or inheritable (the ambient ones are among
+/// these)?
+///
+/// # Errors
+/// As capget(2).
+pub fn has_capabilities() -> io::Result<bool> {
+    let sets = rustix::thread::capabilities(None)?;
+    Ok(!(sets.effective | sets.permitted | sets.inheritable).is_empty())
+}
+
+/// From now on no thread of this process can execute or fork, mount or enter namespaces, trace or
+/// read another process, load code into the kernel, signal another process, or make a socket that
+/// leads out of the host: EPERM. Threads, files and AF_UNIX sockets go on. Also gives up new
+/// privileges.
+///
+/// # Errors
+/// The kernel has no seccomp filters, or this is an architecture without a rule set.
+pub fn forbid_exec_and_mounts() -> io::Result<()> {
+    // An answer for programs that try the newest call first: glibc then starts threads by clone(2),
+    // whose flags a filter can see.
+    seccompiler::apply_filter_all_threads(&unknown_calls()?).map_err(io::Error::other)?;
+    seccompiler::apply_filter_all_threads(&forbidden_calls()?).map_err(io::Error::other)
+}
+
+/// The x32 ABI of x86-64 numbers each call a second time, beyond this bit; no other architecture of
+/// ours has such numbers. Kernels of Debian do not offer it.
+const X32: u32 = 0x4000_0000;
+
+/// ENOSYS to clone3(2), and to calls by their x32 number.
+fn unknown_calls() -> io::Result<Vec<sock_filter>> {
+    let clone3 = u32::try_from(libc::SYS_clone3).map_err(io::Error::other)?;
+    let no_such_call = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    // seccomp(2): the number of the call is at offset 0.
+    let number = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let is_at_least = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+    let equals = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let answer = libc::BPF_RET | libc::BPF_K;
+    Ok(vec![
+        bpf(number, 0, 0, 0)?,
+        bpf(is_at_least, X32, 2, 0)?,
+        bpf(equals, clone3, 1, 0)?,
+        bpf(answer, libc::SECCOMP_RET_ALLOW, 0, 0)?,
+        bpf(answer, no_such_call, 0, 0)?,
+    ])
+}
+
+fn bpf(code: u32, k: u32, jt: u8, jf: u8) -> io::Result<sock_filter> {
+    let code = u16::try_from(code).map_err(io::Error::other)?;
+    Ok(sock_filter { code, jt, jf, k })
+}
+
+fn forbidden_calls() -> io::Result<Vec<sock_filter>> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for call in FORBIDDEN.iter().chain(OF_X86) {
+        rules.insert(*call, Vec::new());
+    }
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
+    let own = u64::from(std::process::id());
+    // Any clone(2) that does not make a thread makes a process.
+    let forks = rule(0, SeccompCmpOp::MaskedEq(thread), 0)?;
+    rules.insert(libc::SYS_clone, vec![forks]);
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        rules.insert(call, vec![rule(0, SeccompCmpOp::Ne, unix)?]);
+    }
+    // raise(3) and abort(3) are tgkill(2) to ourselves.
+    for call in [
+        libc::SYS_kill,
+        libc::SYS_tgkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+    ] {
+        rules.insert(call, vec![rule(0, SeccompCmpOp::Ne, own)?]);
+    }
+    let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, architecture);
+    let filter = filter.map_err(io::Error::other)?;
+    filter.try_into().map_err(io::Error::other)
+}
+
+fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
+    // 32 bits, as the kernel itself takes these arguments: it ignores what is above.
+    let length = SeccompCmpArgLen::Dword;
+    let condition = SeccompCondition::new(argument, length, operator, value);
+    let condition = condition.map_err(io::Error::other)?;
+    SeccompRule::new(vec![condition]).map_err(io::Error::other)
+}
+
+const FORBIDDEN: &[i64] = &[
+    // Programs.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_kcmp,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_tkill,
+    // Mounts and namespaces.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_quotactl,
+    libc::SYS_open_by_handle_at,
+    // io_uring(7) does what it is asked to without passing by here.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // The kernel.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_reboot,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_fanotify_init,
+    // Would run a program of the host's to make a key.
+    libc::SYS_request_key,
+    // The host.
+    libc::SYS_clock_settime,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_personality,
+];
+
+#[cfg(target_arch = "x86_64")]
+const OF_X86: &[i64] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_kexec_file_load,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_modify_ldt,
+    libc::SYS_uselib,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OF_X86: &[i64] = &[];

@@ -1,0 +1,181 @@
+//! What secretsd gives up.
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
+
+use rustix::process::{DumpableBehavior, Resource, Signal};
+
+use crate::helper;
+
+/// The part of [`hardened_a_process_leaves_no_core_and_gains_nothing`] that cannot be undone.
+pub fn harden_helper() {
+    sys::sandbox::harden().unwrap();
+    assert_eq!(
+        rustix::process::dumpable_behavior().unwrap(),
+        DumpableBehavior::NotDumpable
+    );
+    let limit = rustix::process::getrlimit(Resource::Core);
+    assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
+    assert!(rustix::thread::no_new_privs().unwrap());
+}
+
+#[test]
+fn hardened_a_process_leaves_no_core_and_gains_nothing() {
+    helper::run(helper::spawn("harden"));
+}
+
+/// The part of [`no_exec_no_mounts_no_others_while_threads_and_unix_sockets_go_on`] that cannot be
+/// undone. It stays root with all capabilities: what fails, fails by the filter.
+pub fn forbid_helper() {
+    let dir = tempfile::tempdir().unwrap();
+    let (start, started) = std::sync::mpsc::channel::<()>();
+    let before = std::thread::spawn(move || {
+        started.recv().unwrap();
+        all_forbidden();
+    });
+    // We cannot end it any more: it ends with this thread.
+    let child = crate::common::sleeper()
+        .parent_death_signal(libc::SIGKILL)
+        .start()
+        .unwrap();
+    sys::sandbox::forbid_exec_and_mounts().unwrap();
+
+    // In this thread, in one that was there before, and in a new one.
+    all_forbidden();
+    start.send(()).unwrap();
+    before.join().unwrap();
+    std::thread::spawn(all_forbidden).join().unwrap();
+
+    // Others are out of reach, by number and by pidfd.
+    assert_eq!(errno(child.signal(libc::SIGKILL)), libc::EPERM);
+    let pid = rustix::process::Pid::from_raw(child.pid()).unwrap();
+    let killed = rustix::process::kill_process(pid, Signal::KILL);
+    assert_eq!(errno(killed.map_err(io::Error::from)), libc::EPERM);
+    // We are not: abort(3) must end us.
+    rustix::process::test_kill_process(rustix::process::getpid()).unwrap();
+
+    works_as_before(dir.path());
+}
+
+fn all_forbidden() {
+    let exec = Command::new("/bin/true").status();
+    assert_eq!(errno(exec.map(drop)), libc::EPERM, "exec");
+    assert_eq!(
+        errno(TcpListener::bind("127.0.0.1:0").map(drop)),
+        libc::EPERM,
+        "tcp"
+    );
+    assert_eq!(
+        errno(UdpSocket::bind("[::1]:0").map(drop)),
+        libc::EPERM,
+        "udp"
+    );
+    let zero = |number| (number, [0, 0, 0]);
+    let calls = [
+        zero(libc::SYS_execve),
+        zero(libc::SYS_execveat),
+        (libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0]),
+        (
+            libc::SYS_clone,
+            [
+                (libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD).into(),
+                0,
+                0,
+            ],
+        ),
+        zero(libc::SYS_ptrace),
+        zero(libc::SYS_process_vm_readv),
+        zero(libc::SYS_pidfd_getfd),
+        zero(libc::SYS_mount),
+        zero(libc::SYS_umount2),
+        zero(libc::SYS_move_mount),
+        zero(libc::SYS_open_tree),
+        zero(libc::SYS_fsopen),
+        (libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0]),
+        zero(libc::SYS_setns),
+        zero(libc::SYS_chroot),
+        zero(libc::SYS_bpf),
+        zero(libc::SYS_io_uring_setup),
+        (
+            libc::SYS_socket,
+            [libc::AF_NETLINK.into(), libc::SOCK_RAW.into(), 0],
+        ),
+        (
+            libc::SYS_socket,
+            [libc::AF_ALG.into(), libc::SOCK_SEQPACKET.into(), 0],
+        ),
+        // The kernel reads 32 bits of a family; a filter that reads more could be led astray.
+        (
+            libc::SYS_socket,
+            [
+                i64::from(libc::AF_INET) | 1 << 32,
+                libc::SOCK_STREAM.into(),
+                0,
+            ],
+        ),
+        (libc::SYS_kill, [1, 0, 0]),
+        (libc::SYS_kill, [-1, 0, 0]),
+        (libc::SYS_tgkill, [1, 1, 0]),
+    ];
+    for (number, [a, b, c]) in calls {
+        assert_eq!(raw(number, a, b, c), libc::EPERM, "system call {number}");
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        assert_eq!(raw(libc::SYS_fork, 0, 0, 0), libc::EPERM);
+        assert_eq!(raw(libc::SYS_vfork, 0, 0, 0), libc::EPERM);
+        // execve(2) by its number of the x32 ABI.
+        assert_eq!(raw(0x4000_0000 + 520, 0, 0, 0), libc::ENOSYS);
+    }
+    assert_eq!(raw(libc::SYS_clone3, 0, 0, 0), libc::ENOSYS);
+}
+
+/// The errno of a system call, 0 if there was none.
+fn raw(number: i64, a: i64, b: i64, c: i64) -> i32 {
+    // SAFETY: null pointers, numbers and flags alone; each call is refused at once, by the filter or
+    // for what it is given. (A fork that was not refused would share nothing that is written.)
+    match unsafe { libc::syscall(number, a, b, c, 0, 0) } {
+        -1 => io::Error::last_os_error().raw_os_error().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn works_as_before(dir: &std::path::Path) {
+    let path = dir.join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let client = UnixStream::connect(&path).unwrap();
+    let server = listener.accept().unwrap().0;
+    assert_eq!(
+        sys::peer::credentials(&server).unwrap().pid,
+        std::process::id() as i32
+    );
+    drop(client);
+    UnixStream::pair().unwrap();
+    std::fs::write(dir.join("file"), "written").unwrap();
+    assert_eq!(std::fs::read(dir.join("file")).unwrap(), b"written");
+    assert_eq!(sys::users::account("root").unwrap().unwrap().uid, 0);
+    let own = std::process::id();
+    let readers = sys::reader::ReaderCache::default();
+    assert_eq!(readers.tgid_of(own).unwrap(), own);
+    sys::memory::LockedBytes::new_zeroed(1).unwrap();
+    let description = format!("sys-test:sandbox:{own}");
+    sys::keyring::put(&description, b"x").unwrap();
+    assert!(sys::keyring::get(&description).unwrap().is_some());
+    sys::keyring::remove(&description).unwrap();
+    let sum: usize = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8).map(|n| scope.spawn(move || n)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    assert_eq!(sum, 28);
+}
+
+fn errno(result: io::Result<()>) -> i32 {
+    result.unwrap_err().raw_os_error().unwrap_or(0)
+}
+
+#[test]
+fn no_exec_no_mounts_no_others_while_threads_and_unix_sockets_go_on() {
+    helper::run(helper::spawn("forbid"));
+}

@@ -1,0 +1,89 @@
+//! What secretsd is while it runs: the store, the views that instances have of it, and the way to
+//! the injector.
+//!
+//! An operator's act goes one way ([`acts`]): the store first, then the views, then rings. Views ask
+//! the store again for whatever they show, so two acts at once end in what the store says last.
+
+pub(crate) mod acts;
+mod operator_tree;
+pub(crate) mod take_over;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use fuse_fs::{Views, ViewsStatus};
+use store::{Operator, Store};
+use sys::lock::lock;
+use sys::peer::PeerCredentials;
+
+use self::take_over::Served;
+use crate::housekeeping::Housekeeping;
+use crate::injector::Injector;
+use crate::membership::ProcMembership;
+
+/// The state that all threads share.
+pub(crate) struct Host {
+    /// The group whose members are operators, beside root.
+    pub deploy_group: Option<u32>,
+    pub store: Store,
+    pub injector: Injector,
+    pub housekeeping: Housekeeping,
+    views: Arc<Views>,
+    membership: Arc<ProcMembership>,
+    /// Where the master mount for secrets is, to know its device.
+    secret_mount: std::path::PathBuf,
+    served: Mutex<Served>,
+    /// Held by whoever seals or unseals: store and views must end in the same state.
+    sealing: Mutex<()>,
+    /// What `deploy status` warns of.
+    remarks: Mutex<Vec<String>>,
+}
+
+impl Host {
+    /// Serves nothing yet.
+    pub fn new(store: Store, run_dir: &Path) -> Arc<Host> {
+        let membership = Arc::new(ProcMembership::default());
+        Arc::new(Host {
+            deploy_group: sys::users::group_id("deploy"),
+            injector: Injector::new(run_dir.join("inject.sock")),
+            housekeeping: Housekeeping::default(),
+            views: Views::new(store.clone(), membership.clone()),
+            membership,
+            store,
+            secret_mount: run_dir.join("views/secret"),
+            served: Mutex::default(),
+            sealing: Mutex::default(),
+            remarks: Mutex::default(),
+        })
+    }
+
+    /// How the views are.
+    pub fn views_status(&self) -> ViewsStatus {
+        self.views.status()
+    }
+
+    /// Replaces what `deploy status` warns of.
+    pub fn remark(&self, remarks: Vec<String>) {
+        *lock(&self.remarks) = remarks;
+    }
+
+    /// What `deploy status` warns of.
+    pub fn remarks(&self) -> Vec<String> {
+        lock(&self.remarks).clone()
+    }
+}
+
+/// As whom secretsd itself looks at grants: as root would.
+pub(crate) fn ourselves() -> Option<Operator> {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    Operator::authenticate(
+        &PeerCredentials {
+            pid,
+            uid: 0,
+            gid: 0,
+        },
+        &[],
+        None,
+    )
+    .map(|operator| operator.named(Some("secretsd".to_owned())))
+}

@@ -1,0 +1,362 @@
+//! What the injector asks of us: serve its connections, make a view, change it, forget it.
+
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use control::inner::{
+    Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply, ToInjector,
+};
+use fuse_fs::{Handover, InstanceSpec, MakeError};
+use model::{SecretName, Tree};
+use rustix::fs::MemfdFlags;
+use store::Denied;
+use sys::lock::lock;
+
+use super::operator_tree::OperatorTree;
+use super::{Host, ourselves};
+use crate::injector::{ask, ask_with};
+
+/// The connections that the injector must bring.
+const CONNECTIONS: [&str; 3] = ["secret", "config", "operator"];
+
+/// What is served now.
+#[derive(Default)]
+pub(crate) struct Served {
+    /// The memfd of each connection: how it is known again. Kept open, so that no other file can
+    /// have its inode number meanwhile.
+    connections: Vec<OwnedFd>,
+    instances: BTreeSet<u32>,
+    carried: Carried,
+}
+
+/// Versions that instances may have had open before this secretsd began. Their opens were never
+/// seen here, so that nothing tells when they end, but the end of the instances.
+#[derive(Default)]
+struct Carried {
+    /// The store was sealed; which versions there are shows after the unseal.
+    due: bool,
+    instances: BTreeSet<u32>,
+    held: Vec<(SecretName, u32)>,
+}
+
+/// A connection as the injector brought it.
+struct Brought {
+    name: &'static str,
+    device: OwnedFd,
+    memfd: OwnedFd,
+    /// The kernel's first word on it is still to come.
+    fresh: bool,
+}
+
+/// Answers one question of the injector.
+pub(crate) fn answer(
+    host: &Arc<Host>,
+    link: &Link,
+    question: FromInjector,
+    fds: Vec<OwnedFd>,
+) -> Reply {
+    match question {
+        FromInjector::TakeOver {
+            connections,
+            held,
+            instances,
+        } => match take_over(host, link, (&connections, &held), fds, &instances) {
+            Ok(()) => Reply::Ok,
+            Err(message) => {
+                log::error!("cannot take the connections over: {message}");
+                Reply::Failed { message }
+            }
+        },
+        FromInjector::Make { instance } => host.make(&instance),
+        FromInjector::Reload { instance } => host.reload(&instance),
+        FromInjector::End { number } => {
+            host.end(number);
+            Reply::Ok
+        }
+    }
+}
+
+/// Serves what the injector holds. An injector that comes back while we live brings what we serve
+/// already: then only the link is new, and instances that ended meanwhile are forgotten.
+fn take_over(
+    host: &Arc<Host>,
+    link: &Link,
+    (names, held): (&[String], &[String]),
+    fds: Vec<OwnedFd>,
+    records: &[InstanceRecord],
+) -> Result<(), String> {
+    let mut served = lock(&host.served);
+    let brought = sort(names, held, fds)?;
+    let known = is_known(&served.connections, &brought)?;
+    if !known {
+        for one in brought.iter().filter(|one| one.fresh) {
+            let question = ToInjector::Hold {
+                name: one.name.to_owned(),
+            };
+            // Before the kernel is answered: from then on a successor could not do without it.
+            ask_with(link, &question, &[one.memfd.as_fd()])
+                .map_err(|error| format!("the injector does not hold a descriptor: {error}"))?;
+        }
+        let minor =
+            crate::device::minor_at(&host.secret_mount).map_err(|error| error.to_string())?;
+        host.membership.set_secret_device(minor);
+    }
+    let there: BTreeSet<u32> = records.iter().map(|record| record.number).collect();
+    for number in served.instances.difference(&there) {
+        host.views.end(*number);
+    }
+    let mut grown = Vec::new();
+    for record in records
+        .iter()
+        .filter(|record| !served.instances.contains(&record.number))
+    {
+        let (number, service) = (record.number, &record.service);
+        let entries = host
+            .views
+            .restore(spec(record))
+            .map_err(|error| format!("instance {number} of {service}: {error}"))?;
+        if entries != record.entries {
+            grown.push((record.number, entries));
+        }
+    }
+    let taken_over = brought.iter().any(|one| !one.fresh);
+    served.instances = there;
+    if !known {
+        served.connections.clear();
+        for one in brought {
+            let name = one.name;
+            let memfd = serve(host, one).map_err(|error| format!("{name}: {error}"))?;
+            served.connections.push(memfd);
+        }
+        if taken_over && !served.instances.is_empty() {
+            served.carried.due = true;
+            served
+                .carried
+                .instances
+                .extend(records.iter().map(|record| record.number));
+        }
+    }
+    log::info!(
+        "{} instances on {} connections",
+        records.len(),
+        if known { "known" } else { "new" }
+    );
+    drop(served);
+    host.carry_holds();
+    for (number, entries) in grown {
+        ask(link, &ToInjector::Entries { number, entries })?;
+    }
+    host.injector.serves(link);
+    Ok(())
+}
+
+/// Gives back the memfd, by which the connection is known from now on.
+fn serve(host: &Arc<Host>, one: Brought) -> io::Result<OwnedFd> {
+    let Brought {
+        name,
+        device,
+        memfd,
+        fresh,
+    } = one;
+    let handover = Handover { fresh, memfd };
+    match name {
+        "secret" => fuse_fs::serve(Tree::Secret, device, &host.views, &handover)?,
+        "config" => fuse_fs::serve(Tree::Config, device, &host.views, &handover)?,
+        _ => {
+            let acts = Arc::new(OperatorTree(Arc::clone(host)));
+            fuse_fs::serve_operator(device, acts, &handover)?;
+        }
+    }
+    Ok(handover.memfd)
+}
+
+fn is_known(served: &[OwnedFd], brought: &[Brought]) -> Result<bool, String> {
+    if served.len() != brought.len() {
+        return Ok(false);
+    }
+    for (ours, theirs) in served.iter().zip(brought) {
+        if look_at(ours)?.ino() != look_at(&theirs.memfd)?.ino() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Each connection with what was held for it, or with a new memfd, in the order of [`CONNECTIONS`].
+fn sort(names: &[String], held: &[String], fds: Vec<OwnedFd>) -> Result<Vec<Brought>, String> {
+    if fds.len() != names.len() + held.len() {
+        return Err(format!(
+            "{} descriptors for {} names",
+            fds.len(),
+            names.len() + held.len()
+        ));
+    }
+    let mut fds: Vec<Option<OwnedFd>> = fds.into_iter().map(Some).collect();
+    let mut take = |names: &[String], offset: usize, name: &str| {
+        let at = names.iter().position(|other| other == name)?;
+        fds[offset + at].take()
+    };
+    CONNECTIONS
+        .into_iter()
+        .map(|name| {
+            let device = take(names, 0, name).ok_or_else(|| format!("no connection {name}"))?;
+            let memfd = match take(held, names.len(), name) {
+                Some(memfd) => memfd,
+                None => rustix::fs::memfd_create(format!("deploy-{name}"), MemfdFlags::CLOEXEC)
+                    .map_err(|error| format!("no memfd: {error}"))?,
+            };
+            // Nothing in it: held, but its maker was killed before the kernel's first word.
+            let fresh = look_at(&memfd)?.len() == 0;
+            Ok(Brought {
+                name,
+                device,
+                memfd,
+                fresh,
+            })
+        })
+        .collect()
+}
+
+fn look_at(memfd: &OwnedFd) -> Result<Metadata, String> {
+    let file = memfd.try_clone().map(File::from);
+    file.and_then(|file| file.metadata())
+        .map_err(|error| format!("a held descriptor cannot be looked at: {error}"))
+}
+
+fn spec(record: &InstanceRecord) -> InstanceSpec {
+    let manifest = &record.manifest;
+    InstanceSpec {
+        number: record.number,
+        service: record.service.clone(),
+        uid: record.uid,
+        gid: record.gid,
+        cgroup: record.cgroup.clone(),
+        secrets: manifest
+            .secrets
+            .iter()
+            .map(|secret| secret.name.clone())
+            .collect(),
+        config: manifest.config.clone(),
+        config_from: manifest.config_from.clone(),
+        reloads: record.reloads,
+        modes: manifest.modes,
+        entries: record.entries.clone(),
+    }
+}
+
+impl Host {
+    /// All that the manifest asks for, or nothing.
+    fn make(&self, record: &InstanceRecord) -> Reply {
+        let (number, service) = (record.number, &record.service);
+        let entries: Vec<Entry> = match self.views.make(spec(record)) {
+            Ok(entries) => entries,
+            Err(error) => return refused(record, error),
+        };
+        lock(&self.served).instances.insert(number);
+        log::info!("instance {number} of {service} is made");
+        Reply::Made { number, entries }
+    }
+
+    fn reload(&self, record: &InstanceRecord) -> Reply {
+        let manifest = &record.manifest;
+        let (config, from) = (manifest.config.clone(), manifest.config_from.clone());
+        match self
+            .views
+            .reload(record.number, config, from, record.reloads)
+        {
+            Ok(touched) => {
+                self.injector.pass_on(touched);
+                Reply::Ok
+            }
+            Err(error) => refused(record, error),
+        }
+    }
+
+    fn end(&self, number: u32) {
+        self.views.end(number);
+        let mut served = lock(&self.served);
+        served.instances.remove(&number);
+        let carried = &mut served.carried;
+        if carried.instances.remove(&number) && carried.instances.is_empty() {
+            carried.due = false;
+            for (name, version) in std::mem::take(&mut carried.held) {
+                self.store.release(&name, version);
+            }
+        }
+        drop(served);
+        self.housekeeping.wake();
+    }
+
+    /// Removes versions that nobody has open.
+    pub fn sweep(&self) -> Result<u64, store::WriteError> {
+        self.carry_holds();
+        self.store.sweep()
+    }
+
+    /// Holds every version that an instance of an earlier secretsd's time may have open.
+    pub(super) fn carry_holds(&self) {
+        let mut served = lock(&self.served);
+        if !served.carried.due {
+            return;
+        }
+        // Sealed: again after the unseal, and before the first sweep.
+        let Some(Ok(secrets)) = ourselves().map(|us| self.store.list(&us, "")) else {
+            return;
+        };
+        let mut versions = self.store.retained();
+        for secret in secrets {
+            let in_reach = secret
+                .versions
+                .iter()
+                .map(|one| (secret.name.clone(), one.number));
+            versions.extend(in_reach);
+        }
+        versions.retain(|(name, version)| self.store.hold(name, *version));
+        served.carried.held = versions;
+        served.carried.due = false;
+    }
+}
+
+fn refused(record: &InstanceRecord, error: MakeError) -> Reply {
+    let service = &record.service;
+    let (kind, hint) = match &error {
+        MakeError::Missing(_) => (RefusedKind::Missing, None),
+        MakeError::Sealed => (
+            RefusedKind::Sealed,
+            Some("unseal it: deploy unseal".to_owned()),
+        ),
+        _ => (RefusedKind::Config, None),
+    };
+    let (missing, message) = match error {
+        MakeError::Missing(missing) => {
+            let missing: Vec<_> = missing.into_iter().map(missing_grant).collect();
+            (
+                missing,
+                format!("{service} was not started: it may not read what its manifest asks for"),
+            )
+        }
+        error => (Vec::new(), format!("{service} was not started: {error}")),
+    };
+    log::info!("{message}");
+    Reply::Refused {
+        kind,
+        missing,
+        message,
+        hint,
+    }
+}
+
+fn missing_grant((secret, denied): (SecretName, Denied)) -> MissingGrant {
+    let reason = match denied {
+        Denied::UnknownSecret => format!("there is no such secret; deploy secret set {secret}"),
+        denied => denied.to_string(),
+    };
+    MissingGrant { secret, reason }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What a service's first process runs.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use super::life::StartError;
+use super::{RunOptions, environment};
+use crate::exec;
+
+/// Program and arguments, by way of [`exec`] where secrets go into variables.
+pub(super) fn command(options: &RunOptions) -> Result<(PathBuf, Vec<OsString>), StartError> {
+    let manifest = &options.manifest;
+    let mut words = match &options.command {
+        Some(words) => words.clone(),
+        None => manifest.command.iter().map(OsString::from).collect(),
+    }
+    .into_iter();
+    let word = words.next().ok_or(StartError::NoCommand)?;
+    let text = word.to_string_lossy().into_owned();
+    let program = environment::find_program(&word).map_err(|error| exec_error(&text, error))?;
+    let with_env = manifest.secrets.iter().filter_map(|secret| {
+        let file = manifest.targets.secret.join(secret.name.as_str());
+        Some(exec::argument(secret.env.as_deref()?, &file))
+    });
+    let variables: Vec<OsString> = with_env.collect();
+    if variables.is_empty() {
+        return Ok((program, words.collect()));
+    }
+    let mut args: Vec<OsString> = vec!["exec".into()];
+    for variable in variables {
+        args.extend(["--env".into(), variable]);
+    }
+    args.extend(["--".into(), program.into()]);
+    args.extend(words);
+    Ok((own_program()?, args))
+}
+
+/// deploy-inject: this program, or the one beside it.
+pub(super) fn own_program() -> Result<PathBuf, StartError> {
+    let own = std::env::current_exe().map_err(|source| StartError::System {
+        what: "deploy-inject".to_owned(),
+        source,
+    })?;
+    Ok(own.with_file_name("deploy-inject"))
+}
+
+/// Why a command does not start, with a shell's own distinctions.
+pub(super) fn exec_error(command: &str, error: io::Error) -> StartError {
+    let command = command.to_owned();
+    match error.kind() {
+        io::ErrorKind::NotFound => StartError::NotFound { command },
+        io::ErrorKind::PermissionDenied => StartError::NotExecutable { command },
+        _ => StartError::System {
+            what: command,
+            source: error,
+        },
+    }
+}
