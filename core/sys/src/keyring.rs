@@ -31,6 +31,10 @@ const TRIES: usize = 16;
 /// # Errors
 /// The quota of the user's keys is used up (EDQUOT), or there is no keyring here (ENOSYS).
 pub fn put(description: &str, key: &[u8]) -> io::Result<()> {
+    apart(|| put_here(description, key))
+}
+
+fn put_here(description: &str, key: &[u8]) -> io::Result<()> {
     let description = name(description)?;
     reach_user_keyring();
     // SAFETY: type and description end with NUL, and the kernel reads `key.len()` bytes of the key.
@@ -53,6 +57,10 @@ pub fn put(description: &str, key: &[u8]) -> io::Result<()> {
 /// # Errors
 /// It is there, and we may not read it; or its bytes cannot be locked in memory.
 pub fn get(description: &str) -> io::Result<Option<LockedBytes>> {
+    apart(|| get_here(description))
+}
+
+fn get_here(description: &str) -> io::Result<Option<LockedBytes>> {
     let Some(id) = find(description)? else {
         return Ok(None);
     };
@@ -75,6 +83,10 @@ pub fn get(description: &str) -> io::Result<Option<LockedBytes>> {
 /// # Errors
 /// It is there, and we may not. That it is absent is fine.
 pub fn remove(description: &str) -> io::Result<()> {
+    apart(|| remove_here(description))
+}
+
+fn remove_here(description: &str) -> io::Result<()> {
     let Some(id) = find(description)? else {
         return Ok(());
     };
@@ -88,6 +100,20 @@ pub fn remove(description: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// On a thread of its own that ends with `f`. A thread that has a keyring hands one to every thread
+/// that it starts, and so do those: each costs a key of the user's 200, until clone(2) fails.
+fn apart<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("keyring".to_owned())
+            .spawn_scoped(scope, f)?;
+        // A panic of `f` is a panic of the caller.
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Under some login managers the session's keyring does not lead to the user's; our own thread's

@@ -53,21 +53,23 @@ pub fn forbid_exec_and_mounts() -> io::Result<()> {
 /// ours has such numbers. Kernels of Debian do not offer it.
 const X32: u32 = 0x4000_0000;
 
-/// ENOSYS to clone3(2), and to calls by their x32 number.
+/// ENOSYS to clone3(2), EPERM to calls by their x32 number.
 fn unknown_calls() -> io::Result<Vec<sock_filter>> {
     let clone3 = u32::try_from(libc::SYS_clone3).map_err(io::Error::other)?;
-    let no_such_call = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    let errno = |errno: i32| libc::SECCOMP_RET_ERRNO | errno.unsigned_abs();
     // seccomp(2): the number of the call is at offset 0.
     let number = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let is_at_least = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
     let equals = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let answer = libc::BPF_RET | libc::BPF_K;
+    // The last two numbers: how many instructions a yes and a no skip.
     Ok(vec![
         bpf(number, 0, 0, 0)?,
         bpf(is_at_least, X32, 2, 0)?,
-        bpf(equals, clone3, 1, 0)?,
+        bpf(equals, clone3, 2, 0)?,
         bpf(answer, libc::SECCOMP_RET_ALLOW, 0, 0)?,
-        bpf(answer, no_such_call, 0, 0)?,
+        bpf(answer, errno(libc::EPERM), 0, 0)?,
+        bpf(answer, errno(libc::ENOSYS), 0, 0)?,
     ])
 }
 

@@ -282,7 +282,8 @@ fn wait_for_parent(parent: &OwnedFd) -> Result<(), Failed> {
         match rustix::net::recv(parent, &mut go[..], RecvFlags::empty()) {
             Ok((1, _)) => return Ok(()),
             Err(Errno::INTR) => {}
-            _ => return Ok(()),
+            // The parent ended, or dropped us.
+            _ => return Err(None),
         }
     }
 }

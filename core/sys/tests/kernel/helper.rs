@@ -9,7 +9,10 @@ use crate::common::start;
 /// This very program, started to do one part; see [`helper`]. Its failures are seen on standard
 /// error and in its exit code.
 pub fn spawn<'a>(part: &str) -> Spawn<'a> {
-    let mut spawn = Spawn::new(std::env::current_exe().unwrap()).env("SYS_HELPER", part);
+    // It ends with its test, also when that is killed.
+    let mut spawn = Spawn::new(std::env::current_exe().unwrap())
+        .env("SYS_HELPER", part)
+        .parent_death_signal(libc::SIGKILL);
     for arg in [
         "helper::helper",
         "--exact",
@@ -42,6 +45,7 @@ fn helper() {
     };
     match part.as_str() {
         "listen" => crate::descriptors::listen_helper(),
+        "hand-over" => crate::descriptors::hand_over_helper(),
         "listen-none" => assert!(sys::process::listen_fds().unwrap().is_empty()),
         "hold-paused" => crate::paused::hold_helper(),
         "death-signal" => crate::process::death_signal_helper(),

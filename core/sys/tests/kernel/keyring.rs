@@ -126,3 +126,22 @@ fn removed_it_is_gone_for_those_too_who_had_found_it() {
     as_user(UID, &[], || keyring::put(&key.0, b"again").unwrap());
     assert_eq!(get(UID, &key.0).unwrap(), b"again");
 }
+
+#[test]
+fn no_thread_is_left_with_a_keyring_that_all_its_threads_would_inherit() {
+    let key = Removed::new("threads");
+    let thread_keyring = || {
+        let (get_keyring_id, of_thread, no_create) = (0, -1, 0);
+        // SAFETY: takes numbers alone.
+        let id = unsafe { libc::syscall(libc::SYS_keyctl, get_keyring_id, of_thread, no_create) };
+        (id != -1)
+            .then_some(id)
+            .ok_or_else(|| std::io::Error::last_os_error().raw_os_error())
+    };
+    as_user(UID, &[], || {
+        keyring::put(&key.0, b"x").unwrap();
+        assert!(keyring::get(&key.0).unwrap().is_some());
+        keyring::remove(&key.0).unwrap();
+        assert_eq!(thread_keyring(), Err(Some(libc::ENOKEY)));
+    });
+}

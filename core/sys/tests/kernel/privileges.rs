@@ -34,6 +34,26 @@ fn all_five_capability_sets_are_empty_for_root_too() {
 }
 
 #[test]
+fn capabilities_that_the_starter_would_hand_on_are_dropped_too() {
+    use rustix::thread::{CapabilitySet, configure_capability_in_ambient_set as raise};
+    // Of this thread alone. Inheritable ones come to root past an empty bounding set.
+    let thread = std::thread::spawn(|| {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.inheritable = CapabilitySet::NET_RAW;
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        raise(CapabilitySet::NET_RAW, true).unwrap();
+        (output(status_of()), output(status_of().drop_capabilities()))
+    });
+    let (handed_on, dropped) = thread.join().unwrap();
+    for set in ["CapInh", "CapAmb"] {
+        assert_eq!(field(&handed_on, set), "0000000000002000", "{set}");
+    }
+    for set in SETS {
+        assert_eq!(field(&dropped, set), "0".repeat(16), "{set}");
+    }
+}
+
+#[test]
 fn the_user_and_groups_are_exactly_those_and_no_way_leads_back() {
     let text = output(status_of().user(54321, 54322, &[7, 54323]));
     assert_eq!(field(&text, "Uid"), "54321\t54321\t54321\t54321");
