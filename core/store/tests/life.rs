@@ -239,3 +239,26 @@ fn what_an_interrupted_rotation_left_is_removed_once_the_store_has_opened() {
     assert!(disk.dir().join("lost+found").exists());
     check(disk.store());
 }
+
+#[test]
+fn a_rotation_that_cannot_be_ended_leaves_the_old_generation_at_work() {
+    let mut disk = OnDisk::make().unsealed();
+    fill(disk.store());
+    let op = operator();
+    // In the way of the file that would become CURRENT, at the very last step.
+    let obstacle = disk.dir().join("CURRENT.tmp");
+    fs::create_dir(&obstacle).unwrap();
+    let rotated = disk.store().rotate_root(&op, &|_, _| {});
+    assert!(matches!(rotated, Err(WriteError::File(_))));
+    assert_eq!(disk.store().state(), State::Unsealed { generation: 1 });
+    assert!(!disk.dir().join("gen-00000002").exists());
+    check(disk.store());
+    disk.store()
+        .rotate(&op, &secret("db"), single("three"))
+        .unwrap();
+    disk.reopen();
+    assert_eq!(newest(disk.store(), "db"), "three");
+    fs::remove_dir(&obstacle).unwrap();
+    disk.store().rotate_root(&op, &|_, _| {}).unwrap();
+    assert_eq!(newest(disk.store(), "db"), "three");
+}

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use model::{FieldName, SecretName, ServiceName};
 use store::{
-    Argon2Params, Cipher, InitOptions, NewSlot, Operator, Permit, ReadError, Reader, SecretBytes,
-    Store, Unlock, Value,
+    Argon2Params, Cipher, InitOptions, NewSlot, OpenError, Operator, Permit, ReadError, Reader,
+    SecretBytes, Store, Unlock, Value,
 };
 use sys::peer::PeerCredentials;
 use zeroize::Zeroizing;
@@ -239,7 +240,16 @@ impl OnDisk {
     }
 
     fn open_sealed(&mut self) {
-        self.open = Some(Store::open(&self.dir()).unwrap());
+        // Another test may be starting a process, which has our lock from its fork to its exec.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        self.open = Some(loop {
+            match Store::open(&self.dir()) {
+                Err(OpenError::AlreadyRunning(_)) if Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                opened => break opened.unwrap(),
+            }
+        });
     }
 
     /// Lets the store go without a word to it, as a crash does for everything but the kernel.
