@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use control::inner::{Entry, Link, Reply, RingTarget, Role, ToInjector, VERSION};
 use fuse_fs::{RingPath, Touched};
+use model::ServiceName;
 use sys::lock::lock;
 
 use crate::host::{Host, take_over};
@@ -142,14 +143,10 @@ impl Injector {
     /// Has the injector ring for what changed, and keep entries that are new. Waits until that is
     /// done, but not longer than [`PATIENCE`].
     pub fn pass_on(&self, touched: Touched) {
-        for (instance, service) in &touched.stuck {
-            log::warn!(
-                "instance {instance} of {service} holds a folder of its view locked; names that it \
-                 has looked up before may still show there, without being readable"
-            );
-        }
+        warn_of_stuck(&touched.stuck);
         self.send(Letter {
             entries: touched.new_entries.into_iter().collect(),
+            unlinks: touched.unlinks.into_iter().map(target).collect(),
             rings: touched.rings.into_iter().map(target).collect(),
         });
     }
@@ -189,12 +186,13 @@ impl Injector {
 #[derive(Debug, Default)]
 struct Letter {
     entries: BTreeMap<u32, Vec<Entry>>,
+    unlinks: Vec<RingTarget>,
     rings: Vec<RingTarget>,
 }
 
 impl Letter {
     fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.rings.is_empty()
+        self.entries.is_empty() && self.unlinks.is_empty() && self.rings.is_empty()
     }
 
     /// Entries first: what has a number that no registry knows must not be lost.
@@ -209,16 +207,30 @@ impl Letter {
                 lock(unsaid).entry(number).or_insert(entries);
             }
         }
-        for targets in self.rings.chunks(TARGETS_OF_A_FRAME) {
-            if let Err(error) = ask(
-                link,
-                &ToInjector::Ring {
-                    targets: targets.to_vec(),
-                },
-            ) {
-                log::info!("not every watcher was told of a change: {error}");
-            }
+        for targets in self.unlinks.chunks(TARGETS_OF_A_FRAME) {
+            let targets = targets.to_vec();
+            log_failure(ask(link, &ToInjector::Unlink { targets }));
         }
+        for targets in self.rings.chunks(TARGETS_OF_A_FRAME) {
+            let targets = targets.to_vec();
+            log_failure(ask(link, &ToInjector::Ring { targets }));
+        }
+    }
+}
+
+fn log_failure(result: Result<(), String>) {
+    if let Err(error) = result {
+        log::info!("not every watcher was told of a change: {error}");
+    }
+}
+
+/// Names these instances, which keep others' acts waiting and harm themselves alone.
+pub(crate) fn warn_of_stuck(stuck: &[(u32, ServiceName)]) {
+    for (instance, service) in stuck {
+        log::warn!(
+            "instance {instance} of {service} holds a folder of its view locked; names that it has \
+             looked up before may still show there, without being readable"
+        );
     }
 }
 

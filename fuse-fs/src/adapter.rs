@@ -312,10 +312,17 @@ impl Filesystem for Adapter {
         reply.error(Refusal::ReadOnly.into());
     }
 
-    fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Refusal::ReadOnly.into());
+    /// Of a name that is not shown any more, by the injector: watchers hear DELETE.
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.views.turn();
+        match self.views.unlink(self.tree, Ino(parent.0), name) {
+            Ok(()) => reply.ok(),
+            Err(refusal) => reply.error(refusal.into()),
+        }
     }
 
+    /// Never: a folder that was removed is dead for the kernel for as long as anybody has it open,
+    /// and would stay empty when its secret is granted again.
     fn rmdir(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
         reply.error(Refusal::ReadOnly.into());
     }

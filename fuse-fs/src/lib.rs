@@ -20,6 +20,8 @@ mod takeover;
 mod tree;
 
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
-pub use spec::{InstanceKey, InstanceSpec, MakeError, Membership, RingPath, Touched, ViewsStatus};
+pub use spec::{
+    Gone, InstanceKey, InstanceSpec, MakeError, Membership, RingPath, Touched, ViewsStatus,
+};
 pub use takeover::{Handover, serve};
 pub use tree::Views;

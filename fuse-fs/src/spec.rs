@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use model::{ConfigKey, ConfigName, Entry, Modes, SecretName, ServiceName, Tree};
 
+use crate::tree::Stale;
+
 /// What tells an instance's processes apart from all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceKey {
@@ -88,12 +90,22 @@ pub struct RingPath {
 pub struct Touched {
     /// Files whose watchers are to be woken.
     pub rings: Vec<RingPath>,
+    /// Names that are no more, to be unlinked through the master mount: their watchers hear of it.
+    pub unlinks: Vec<RingPath>,
+    /// Names that the kernel is to forget once the injector has rung and unlinked, or could not: to
+    /// be given to [`Views::forget_gone`](crate::Views::forget_gone) then.
+    pub gone: Gone,
     /// Instances whose kernel caches could not be brought up to date in time, because a process of
     /// theirs holds the folder's lock. They alone may see an old name.
     pub stuck: Vec<(u32, ServiceName)>,
     /// All entries of each instance that got new ones.
     pub new_entries: Vec<(u32, Vec<Entry>)>,
 }
+
+/// Names that are no more, and that the kernel may still have.
+#[derive(Debug, Default)]
+#[must_use = "the kernel is to forget them"]
+pub struct Gone(pub(crate) Vec<Stale>);
 
 /// Counts for `deploy status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

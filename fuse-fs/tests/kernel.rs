@@ -288,6 +288,96 @@ fn a_watch_set_once_fires_on_every_rotation() {
     }
 }
 
+/// What a watcher heard: watch, event, name.
+fn heard(watcher: &impl std::os::fd::AsFd) -> Vec<(i32, inotify::ReadFlags, String)> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(watcher, &mut buffer);
+    let mut all = Vec::new();
+    while let Ok(event) = events.next() {
+        let name = event
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        all.push((event.wd(), event.events(), name.unwrap_or_default()));
+    }
+    all
+}
+
+#[test]
+fn watchers_hear_of_a_revoke_and_of_a_new_grant() {
+    let host = Host::start();
+    host.set("a", "one");
+    host.set_fields("tls", &[("cert.pem", "C"), ("key.pem", "K")]);
+    host.grant(&["a", "tls"]);
+    host.make(&["a", "tls"], &[("level", "debug"), ("more", "1")]);
+    let held = File::open(host.secret("a")).unwrap();
+    let folder = File::open(host.secret("tls")).unwrap();
+    for path in ["tls/cert.pem", "tls/key.pem"] {
+        host.read(path).unwrap();
+    }
+    text(&host.config("more")).unwrap();
+    let watcher =
+        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    let watch = |path| inotify::add_watch(&watcher, path, inotify::WatchFlags::ALL_EVENTS).unwrap();
+    let (top, fields) = (watch(host.secret("")), watch(host.secret("tls")));
+    let configs = watch(host.config(""));
+
+    host.revoke("a");
+    host.revoke("tls");
+    let touched = host
+        .views
+        .reload(7, pairs(&[("level", "debug")]), Vec::new(), 1)
+        .unwrap();
+    host.unlink(touched);
+    let deleted: Vec<_> = heard(&watcher)
+        .into_iter()
+        .filter(|(_, event, _)| event.contains(inotify::ReadFlags::DELETE))
+        .map(|(watch, _, name)| (watch, name))
+        .collect();
+    for expected in [
+        (top, "a"),
+        (fields, "cert.pem"),
+        (fields, "key.pem"),
+        (configs, "more"),
+    ] {
+        assert!(
+            deleted.contains(&(expected.0, expected.1.to_owned())),
+            "{expected:?} is not among {deleted:?}"
+        );
+    }
+    assert!(host.list("").is_empty());
+
+    let touched = host.grant(&["a", "tls"]);
+    host.ring(&touched.rings);
+    let names: Vec<_> = heard(&watcher)
+        .into_iter()
+        .map(|(_, _, name)| name)
+        .collect();
+    assert!(names.contains(&"a".to_owned()), "{names:?}");
+    // Whoever had the file or the folder open all the while is no hindrance to others.
+    assert_eq!(host.read("a"), Ok("one".into()));
+    assert_eq!(host.read("tls/key.pem"), Ok("K".into()));
+    assert_eq!(host.secret("a").symlink_metadata().unwrap().nlink(), 1);
+    drop((held, folder));
+}
+
+#[test]
+fn what_is_shown_cannot_be_unlinked() {
+    let host = Host::start();
+    host.set("a", "one");
+    host.grant(&["a"]);
+    host.make(&["a"], &[("level", "debug")]);
+    for path in [host.secret("a"), host.config("level")] {
+        let error = std::fs::remove_file(&path).unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(libc::EROFS),
+            "{}",
+            path.display()
+        );
+        assert!(path.exists());
+    }
+}
+
 #[test]
 fn an_ended_instance_is_gone() {
     let host = Host::start();

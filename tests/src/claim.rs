@@ -26,10 +26,10 @@ impl ClaimedUser {
             let uid = FIRST + start.wrapping_add(step) % COUNT;
             let name = format!("deploy-secrets-tests-uid-{uid}");
             let address = SocketAddr::from_abstract_name(name).unwrap();
-            if let Ok(claim) = UnixListener::bind_addr(&address) {
-                if !in_use(uid) {
-                    return ClaimedUser { uid, _claim: claim };
-                }
+            if let Ok(claim) = UnixListener::bind_addr(&address)
+                && !in_use(uid)
+            {
+                return ClaimedUser { uid, _claim: claim };
             }
         }
         panic!("every user id of {FIRST}..{} is taken", FIRST + COUNT);

@@ -10,6 +10,7 @@ pub mod claim;
 pub mod command;
 pub mod interrupt;
 pub mod manifest;
+mod operator;
 pub mod pair;
 pub mod probe;
 pub mod process;

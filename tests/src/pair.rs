@@ -114,7 +114,10 @@ impl Pair {
             }
         });
         if is_ready.recv_timeout(wait::LONG).is_err() {
-            panic!("`deploy-inject up` does not get ready:\n{}", self.log_text());
+            panic!(
+                "`deploy-inject up` does not get ready:\n{}",
+                self.log_text()
+            );
         }
     }
 
@@ -185,27 +188,6 @@ impl Pair {
         Terminal::start(self.deploy_command(arguments))
     }
 
-    /// Sets a secret with one value.
-    #[track_caller]
-    pub fn set(&self, name: &str, value: impl AsRef<[u8]>) {
-        self.deploy_with(&["secret", "set", name, "--file", "-"], value.as_ref())
-            .ok();
-    }
-
-    /// Grants secrets to a service.
-    #[track_caller]
-    pub fn grant(&self, service: &str, secrets: &[&str]) {
-        let mut words = vec!["secret", "grant", service];
-        words.extend(secrets);
-        self.deploy(&words).ok();
-    }
-
-    /// Takes a secret back.
-    #[track_caller]
-    pub fn revoke(&self, service: &str, secret: &str) {
-        self.deploy(&["secret", "revoke", service, secret]).ok();
-    }
-
     /// Writes a file into the pair's folder, and gives its path.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder.join(name);
@@ -229,7 +211,10 @@ impl Pair {
     /// Starts the service of a manifest that is there.
     #[track_caller]
     pub fn run_file(&self, service: &str, file: &Path) -> Service {
-        self.run_command(service, self.deploy_command(&["run", file.to_str().unwrap()]))
+        self.run_command(
+            service,
+            self.deploy_command(&["run", file.to_str().unwrap()]),
+        )
     }
 
     /// Starts a service by a command that is, or becomes, `deploy run`.

@@ -171,6 +171,15 @@ impl Answer {
         }
     }
 
+    /// Checks that it was refused because what is open was revoked (Linux 7.3 makes EIO of it).
+    #[track_caller]
+    pub fn is_revoked(&self) {
+        assert!(
+            matches!(self.errno(), Some(libc::EKEYREVOKED | libc::EIO)),
+            "{self:?}"
+        );
+    }
+
     /// The errno, if it was refused.
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -1,7 +1,7 @@
 //! Where the programs under test are: beside the running test program, in the target folder.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::process::Command;
 
 /// The folder that cargo puts programs into, as `target/debug`.
 pub fn build_folder() -> PathBuf {
@@ -39,13 +39,19 @@ pub fn workspace() -> PathBuf {
 
 /// Copies a program to where every user may run it: the build folder may be below /root.
 pub fn copy_for_all(from: &Path, to_folder: &Path) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
-    // A child forked by another thread between write and close would hold the copy open for
-    // writing, and running it would give ETXTBSY; one copy at a time keeps that window small.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(|dead| dead.into_inner());
     let to = to_folder.join(from.file_name().unwrap());
-    std::fs::copy(from, &to).unwrap();
-    std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Not by this process: a child forked by another thread would hold the copy open for writing,
+    // and running it would give ETXTBSY. Taking traces away after a signal needs this too, so that
+    // it must not wait for `interrupt::creating`; it ends by itself, and names the folder.
+    let status = Command::new("install")
+        .args(["-m", "755"])
+        .arg(from)
+        .arg(&to)
+        .status();
+    assert!(
+        status.unwrap().success(),
+        "{} is not copied",
+        from.display()
+    );
     to
 }

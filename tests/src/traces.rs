@@ -80,7 +80,11 @@ impl Traces {
     pub fn erase(&self) {
         let keeper = self.keeper.lock().unwrap_or_else(|dead| dead.into_inner());
         if let Some(keeper) = *keeper {
-            signal(keeper.as_raw_nonzero().get(), Signal::TERM, Duration::from_secs(10));
+            signal(
+                keeper.as_raw_nonzero().get(),
+                Signal::TERM,
+                Duration::from_secs(10),
+            );
         }
         drop(keeper);
         let mut cgroups = BTreeSet::new();
@@ -88,7 +92,11 @@ impl Traces {
         for patience in [2000, 0, 0, 0, 0] {
             let processes = self.processes();
             cgroups.extend(cgroups_of(processes.keys()));
-            let first = if patience > 0 { Signal::TERM } else { Signal::KILL };
+            let first = if patience > 0 {
+                Signal::TERM
+            } else {
+                Signal::KILL
+            };
             for pid in processes.keys() {
                 signal(*pid, first, Duration::ZERO);
             }
@@ -112,6 +120,10 @@ impl Traces {
         }
         if keys_of(self.uid) > 0 {
             forget_keys(self.uid);
+            // The kernel takes them away a moment later, and those of threads that have ended.
+            wait::within(Duration::from_secs(5), || {
+                (keys_of(self.uid) == 0).then_some(())
+            });
         }
         if self.mounts().is_empty() {
             // Again: another thread may be writing a last file into it.
@@ -170,7 +182,10 @@ impl Traces {
             found.extend(more);
         }
         found.remove(&ours);
-        found.into_iter().map(|pid| (pid, command_line(pid))).collect()
+        found
+            .into_iter()
+            .map(|pid| (pid, command_line(pid)))
+            .collect()
     }
 
     /// Running processes of the pair whose program has this name, lowest pid first.
@@ -188,7 +203,9 @@ impl Traces {
 /// Sends a signal and waits for the end, at most `patience`. By pidfd, so that a number used
 /// again is never hit once we hold it.
 pub fn signal(pid: i32, signal: Signal, patience: Duration) {
-    let Some(pid) = Pid::from_raw(pid) else { return };
+    let Some(pid) = Pid::from_raw(pid) else {
+        return;
+    };
     if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
         let _ = pidfd_send_signal(&pidfd, signal);
         if !patience.is_zero() {
@@ -253,15 +270,26 @@ fn cgroups_named_after(folder: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-/// How many keys the kernel counts for a user, its keyrings included (`/proc/key-users`).
+/// The user's own keyring and its session's: once used, the kernel keeps the two for ever.
+const KEYRINGS: u32 = 2;
+
+/// How many keys a user has, beside its keyrings (`/proc/key-users`).
 fn keys_of(uid: u32) -> u32 {
     let text = std::fs::read_to_string("/proc/key-users").unwrap_or_default();
     text.lines()
         .filter_map(|line| line.split_once(':'))
         .filter(|(user, _)| user.trim().parse() == Ok(uid))
-        .filter_map(|(_, rest)| rest.split_whitespace().nth(1)?.split('/').next()?.parse().ok())
+        .filter_map(|(_, rest)| {
+            rest.split_whitespace()
+                .nth(1)?
+                .split('/')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        })
         .next()
         .unwrap_or(0)
+        .saturating_sub(KEYRINGS)
 }
 
 /// Empties the user keyring of `uid`, as that user: nobody else may.
@@ -290,8 +318,7 @@ pub fn obey_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-        let mut signals =
-            signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).unwrap();
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).unwrap();
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 interrupt::comes();

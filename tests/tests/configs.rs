@@ -14,13 +14,21 @@ fn pair() -> Pair {
         "settings.json",
         r#"{"log_level": "info", "max_conn": 100, "ratio": 1.10, "beta": true}"#,
     );
-    let words = ["config", "create", "app.settings", "--from-json", file.to_str().unwrap()];
+    let words = [
+        "config",
+        "create",
+        "app.settings",
+        "--from-json",
+        file.to_str().unwrap(),
+    ];
     pair.deploy(&words).ok();
     pair
 }
 
 fn asked(from: &[&str], own: &[(&str, &str)]) -> Asked {
-    Asked::service("web").with("config_from", json!(from)).config(own)
+    Asked::service("web")
+        .with("config_from", json!(from))
+        .config(own)
 }
 
 /// Every key of a service's /config, with its value.
@@ -52,22 +60,34 @@ fn create_get_set_update_list_and_delete() {
         "beta=true\nlog_level=info\nmax_conn=100\nratio=1.10\n",
         "numbers as they were written"
     );
-    assert_eq!(get(&["ratio"]).ok().out(), "1.10", "as it is, without a line end");
-    get(&["log_leval"]).code(4).says(&["did you mean `log_level`"]);
+    assert_eq!(
+        get(&["ratio"]).ok().out(),
+        "1.10",
+        "as it is, without a line end"
+    );
+    get(&["log_leval"])
+        .code(4)
+        .says(&["did you mean `log_level`"]);
 
-    pair.deploy(&["config", "set", "app.settings", "log_level=a=b c"]).ok();
+    pair.deploy(&["config", "set", "app.settings", "log_level=a=b c"])
+        .ok();
     assert_eq!(get(&["log_level"]).ok().out(), "a=b c");
     let words = ["config", "set", "app.settings", "motd", "--file", "-"];
     pair.deploy_with(&words, b"two\nlines\n").ok();
     assert_eq!(get(&["motd"]).ok().out(), "two\nlines\n");
-    pair.deploy(&["config", "update", "app.settings", "beta=false", "empty="]).ok();
+    pair.deploy(&["config", "update", "app.settings", "beta=false", "empty="])
+        .ok();
     let data = get(&["--json"]).ok().json();
     assert_eq!(
         data["data"],
         json!({"beta": "false", "empty": "", "log_level": "a=b c", "max_conn": "100",
             "motd": "two\nlines\n", "ratio": "1.10"})
     );
-    assert_eq!(data["version"], json!(4), "an update of several keys is one change");
+    assert_eq!(
+        data["version"],
+        json!(4),
+        "an update of several keys is one change"
+    );
 
     pair.deploy(&["config", "create", "other", "a=1"]).ok();
     let listed = pair.deploy(&["config", "list", "--json"]).ok();
@@ -76,7 +96,10 @@ fn create_get_set_update_list_and_delete() {
     assert_eq!(names.len(), 2);
     assert_eq!(names[0]["name"], json!("app.settings"));
     assert_eq!(names[0]["keys"], json!(6));
-    let listed = pair.deploy(&["config", "list", "app.", "--json"]).ok().json();
+    let listed = pair
+        .deploy(&["config", "list", "app.", "--json"])
+        .ok()
+        .json();
     assert_eq!(listed["configs"].as_array().unwrap().len(), 1, "by prefix");
 
     pair.deploy(&["config", "create", "other", "b=2"]).code(6);
@@ -92,7 +115,13 @@ fn create_get_set_update_list_and_delete() {
 fn configs_come_from_env_files_and_survive_a_restart() {
     let mut pair = pair();
     let file = pair.file("more.env", "# comment\nexport PORT=80\nname='a b'\n");
-    let words = ["config", "create", "more", "--from-env", file.to_str().unwrap()];
+    let words = [
+        "config",
+        "create",
+        "more",
+        "--from-env",
+        file.to_str().unwrap(),
+    ];
     pair.deploy(&words).ok();
     assert_eq!(pair.down(), 0);
     pair.up();
@@ -105,7 +134,8 @@ fn configs_come_from_env_files_and_survive_a_restart() {
 #[test]
 fn an_immutable_config_can_only_be_deleted() {
     let pair = Pair::start();
-    pair.deploy(&["config", "create", "release", "build=7", "--immutable"]).ok();
+    pair.deploy(&["config", "create", "release", "build=7", "--immutable"])
+        .ok();
     for words in [
         &["config", "set", "release", "build=8"][..],
         &["config", "set", "release", "new=1"],
@@ -114,19 +144,25 @@ fn an_immutable_config_can_only_be_deleted() {
     ] {
         pair.deploy(words).code(6);
     }
-    pair.deploy(&["config", "set", "release", "build=8"]).says(&["immutable"]);
-    assert_eq!(pair.deploy(&["config", "get", "release"]).ok().out(), "build=7\n");
+    pair.deploy(&["config", "set", "release", "build=8"])
+        .says(&["immutable"]);
+    assert_eq!(
+        pair.deploy(&["config", "get", "release"]).ok().out(),
+        "build=7\n"
+    );
     let listed = pair.deploy(&["config", "list", "--json"]).ok().json();
     assert_eq!(listed["configs"][0]["immutable"], json!(true));
     pair.deploy(&["config", "delete", "release", "--yes"]).ok();
-    pair.deploy(&["config", "create", "release", "build=8"]).ok();
+    pair.deploy(&["config", "create", "release", "build=8"])
+        .ok();
     pair.deploy(&["config", "set", "release", "build=9"]).ok();
 }
 
 #[test]
 fn a_later_config_wins_and_the_manifests_own_wins_over_all() {
     let pair = Pair::start();
-    pair.deploy(&["config", "create", "one", "a=1", "b=1", "c=1", "only.one=x"]).ok();
+    pair.deploy(&["config", "create", "one", "a=1", "b=1", "c=1", "only.one=x"])
+        .ok();
     pair.deploy(&["config", "create", "two", "a=2", "b=2"]).ok();
     let mut web = pair.probe(&asked(&["one", "two"], &[("a", "own")]));
     let expected = pairs(&[("a", "own"), ("b", "2"), ("c", "1"), ("only.one", "x")]);
@@ -136,7 +172,8 @@ fn a_later_config_wins_and_the_manifests_own_wins_over_all() {
     assert_eq!(shown(&mut other), expected);
 
     // It stays so after each change.
-    pair.deploy(&["config", "update", "one", "a=5", "b=5", "c=5"]).ok();
+    pair.deploy(&["config", "update", "one", "a=5", "b=5", "c=5"])
+        .ok();
     pair.deploy(&["config", "set", "two", "a=6"]).ok();
     let expected = pairs(&[("a", "own"), ("b", "2"), ("c", "5"), ("only.one", "x")]);
     assert_eq!(shown(&mut web), expected);
@@ -168,7 +205,8 @@ fn a_change_is_in_the_file_when_the_command_returns() {
     for round in 0..60 {
         let value = format!("round {round} {}", "x".repeat(round * 37 % 200));
         let pair_of = format!("log_level={value}");
-        pair.deploy(&["config", "set", "app.settings", &pair_of]).ok();
+        pair.deploy(&["config", "set", "app.settings", &pair_of])
+            .ok();
         assert_eq!(web.read("/config/log_level").text(), value);
         match web.stat("/config/log_level") {
             Answer::Attributes { size, uid, .. } => {
@@ -178,13 +216,16 @@ fn a_change_is_in_the_file_when_the_command_returns() {
             other => panic!("{other:?}"),
         }
     }
-    pair.deploy(&["config", "update", "app.settings", "new.key=1"]).ok();
+    pair.deploy(&["config", "update", "app.settings", "new.key=1"])
+        .ok();
     assert_eq!(web.read("/config/new.key").text(), "1");
     assert!(web.list("/config").names().contains(&"new.key".to_owned()));
-    pair.deploy(&["config", "delete", "app.settings", "--yes"]).ok();
+    pair.deploy(&["config", "delete", "app.settings", "--yes"])
+        .ok();
     assert_eq!(web.read("/config/log_level"), Answer::Errno(libc::ENOENT));
     assert_eq!(web.list("/config").names(), Vec::<String>::new());
-    pair.deploy(&["config", "create", "app.settings", "log_level=again"]).ok();
+    pair.deploy(&["config", "create", "app.settings", "log_level=again"])
+        .ok();
     assert_eq!(web.read("/config/log_level").text(), "again");
     web.end().ok();
     pair.leaves_nothing();
@@ -193,7 +234,9 @@ fn a_change_is_in_the_file_when_the_command_returns() {
 #[test]
 fn readers_see_an_old_or_a_new_value_and_never_a_torn_one() {
     let pair = Pair::start();
-    let values: Vec<String> = (0..8).map(|n| n.to_string().repeat(5000 * (n + 1))).collect();
+    let values: Vec<String> = (0..8)
+        .map(|n| n.to_string().repeat(5000 * (n + 1)))
+        .collect();
     let set = |value: &str| {
         let words = ["config", "set", "app", "blob", "--file", "-"];
         pair.deploy_with(&words, value.as_bytes()).ok();
@@ -220,7 +263,8 @@ fn readers_see_an_old_or_a_new_value_and_never_a_torn_one() {
 #[test]
 fn reload_takes_the_manifests_own_configuration_into_the_running_service() {
     let pair = pair();
-    pair.deploy(&["config", "create", "more", "from.more=1"]).ok();
+    pair.deploy(&["config", "create", "more", "from.more=1"])
+        .ok();
     let file = |from: &[&str], own: &[(&str, &str)]| {
         let program = pair.for_services("probe");
         let asked = asked(from, own).command(&[program.to_str().unwrap(), "serve"]);
@@ -232,11 +276,23 @@ fn reload_takes_the_manifests_own_configuration_into_the_running_service() {
     let expected = pairs(&[("goes", "1"), ("level", "info"), ("stays", "1")]);
     assert_eq!(shown(&mut web), expected);
 
-    file(&["more"], &[("level", "debugging"), ("stays", "1"), ("new", "2")]);
+    file(
+        &["more"],
+        &[("level", "debugging"), ("stays", "1"), ("new", "2")],
+    );
     let reload = || pair.deploy(&["reload", path.to_str().unwrap()]);
-    assert_eq!(shown(&mut web), expected, "a changed file alone changes nothing");
+    assert_eq!(
+        shown(&mut web),
+        expected,
+        "a changed file alone changes nothing"
+    );
     reload().ok();
-    let expected = pairs(&[("from.more", "1"), ("level", "debugging"), ("new", "2"), ("stays", "1")]);
+    let expected = pairs(&[
+        ("from.more", "1"),
+        ("level", "debugging"),
+        ("new", "2"),
+        ("stays", "1"),
+    ]);
     assert_eq!(shown(&mut web), expected);
     pair.deploy(&["config", "set", "more", "from.more=2"]).ok();
     assert_eq!(web.read("/config/from.more").text(), "2");
@@ -251,7 +307,9 @@ fn reload_takes_the_manifests_own_configuration_into_the_running_service() {
     // What a running service cannot take is refused, and nothing changes.
     file(&["absent"], &[("level", "no")]);
     reload().code(1).says(&["absent"]);
-    let text = asked(&[], &[("level", "no")]).secrets(&["db_password"]).text();
+    let text = asked(&[], &[("level", "no")])
+        .secrets(&["db_password"])
+        .text();
     std::fs::write(&path, text).unwrap();
     assert_ne!(reload().code, 0);
     std::fs::write(&path, "service: web\nconfig: [no]\n").unwrap();
@@ -272,7 +330,9 @@ fn what_was_reloaded_is_there_after_secretsd_was_killed() {
     let program = pair.for_services("probe");
     let asked = |level: &str| {
         let words = [program.to_str().unwrap(), "serve"];
-        asked(&["app.settings"], &[("level", level)]).command(&words).text()
+        asked(&["app.settings"], &[("level", level)])
+            .command(&words)
+            .text()
     };
     let path = pair.file("web.yaml", asked("one"));
     let mut web = Probe::of(pair.run_file("web", &path));
@@ -280,7 +340,11 @@ fn what_was_reloaded_is_there_after_secretsd_was_killed() {
     for level in ["two", "three"] {
         std::fs::write(&path, asked(level)).unwrap();
         pair.deploy(&["reload", path.to_str().unwrap()]).ok();
-        tests::traces::signal(pair.secretsd(), rustix::process::Signal::KILL, tests::wait::LONG);
+        tests::traces::signal(
+            pair.secretsd(),
+            rustix::process::Signal::KILL,
+            tests::wait::LONG,
+        );
         assert_eq!(web.read("/config/level").text(), level);
         assert_eq!(web.read("/config/max_conn").text(), "100");
     }

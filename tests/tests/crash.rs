@@ -71,10 +71,8 @@ fn every_acknowledged_write_is_there_after_sigkill() {
         while !ended.load(Ordering::SeqCst) && !killer.is_finished() {
             let name = format!("key-{}", round % 25);
             let value = format!("value {round}");
-            let answer = pair.deploy_with(
-                &["secret", "set", &name, "--file", "-"],
-                value.as_bytes(),
-            );
+            let answer =
+                pair.deploy_with(&["secret", "set", &name, "--file", "-"], value.as_bytes());
             if answer.code == 0 {
                 acknowledged.insert(name.clone(), value);
                 doubtful.remove(&name);
@@ -94,7 +92,10 @@ fn every_acknowledged_write_is_there_after_sigkill() {
         for (name, value) in &acknowledged {
             let got = pair.deploy(&["secret", "get", name]).ok().out();
             let may_be = doubtful.get(name).is_some_and(|later| later.contains(&got));
-            assert!(got == *value || may_be, "{when}: {name} is not as acknowledged");
+            assert!(
+                got == *value || may_be,
+                "{when}: {name} is not as acknowledged"
+            );
         }
     };
     check("after the kills");
@@ -162,11 +163,17 @@ fn the_injector_may_die_and_come_back() {
         (now.len() >= 2 && !now.contains(&injector)).then_some(())
     });
     let mut second = wait::until("a start through the next injector", || {
-        let asked = Asked::service("web").user(user.uid()).secrets(&["db_password"]);
-        let refused = pair.run_to_end(&asked.command(&["/bin/true"]));
-        (refused.code == 0).then(|| pair.probe(&Asked::service("web")
+        let asked = Asked::service("web")
             .user(user.uid())
-            .secrets(&["db_password"])))
+            .secrets(&["db_password"]);
+        let refused = pair.run_to_end(&asked.command(&["/bin/true"]));
+        (refused.code == 0).then(|| {
+            pair.probe(
+                &Asked::service("web")
+                    .user(user.uid())
+                    .secrets(&["db_password"]),
+            )
+        })
     });
     assert_eq!(second.read("/secret/db_password").text(), "the value");
     pair.revoke("web", "db_password");

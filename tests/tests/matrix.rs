@@ -84,7 +84,9 @@ fn a_service_sees_its_own_names_values_and_sizes() {
         other => panic!("{other:?}"),
     }
     match host.web.stat("/secret") {
-        Answer::Attributes { mode, uid: owner, .. } => {
+        Answer::Attributes {
+            mode, uid: owner, ..
+        } => {
             assert_eq!(mode, libc::S_IFDIR | 0o500);
             assert_eq!(owner, uid);
         }
@@ -196,7 +198,11 @@ fn the_instance_decides_and_not_the_user() {
         &Asked::service("twin")
             .user(host.web_user.uid())
             .secrets(&["twins_own"])
-            .command(&["/bin/sh", "-c", "ls /proc/self/fd/0/; cat /proc/self/fd/0/web_key"]),
+            .command(&[
+                "/bin/sh",
+                "-c",
+                "ls /proc/self/fd/0/; cat /proc/self/fd/0/web_key",
+            ]),
     );
     let mut twin = host
         .pair
@@ -230,7 +236,10 @@ fn a_stale_inode_gives_its_own_version_or_nothing() {
     let old = host.web.open("/secret/web_key").descriptor();
     let folder = host.web.ask(Ask::OpenFolder("/secret".into())).descriptor();
     host.pair
-        .deploy_with(&["secret", "rotate", "web_key", "--file", "-"], b"second value")
+        .deploy_with(
+            &["secret", "rotate", "web_key", "--file", "-"],
+            b"second value",
+        )
         .ok();
     assert_eq!(host.web.read("/secret/web_key").text(), "second value");
     assert_eq!(host.web.pread(old).text(), WEB, "what is open stays whole");
@@ -272,7 +281,9 @@ fn a_revoke_of_one_service_leaves_the_other_alone() {
 fn a_deleted_secret_is_gone_for_everyone() {
     let mut host = host();
     let held = host.api.open("/secret/shared").descriptor();
-    host.pair.deploy(&["secret", "delete", "shared", "--yes"]).ok();
+    host.pair
+        .deploy(&["secret", "delete", "shared", "--yes"])
+        .ok();
     assert_eq!(host.web.read("/secret/shared"), refused(libc::ENOENT));
     assert_eq!(host.api.list("/secret").names(), ["api_key"]);
     let answer = host.api.pread(held);

@@ -63,7 +63,11 @@ fn a_shell_sets_and_deletes_with_either_redirection() {
     assert_eq!(get(&pair, "db_password"), b"two words");
     shell(&pair, "printf 'set api_key no line end' > ctl").ok();
     assert_eq!(get(&pair, "api_key"), b"no line end");
-    shell(&pair, "echo 'delete api_key' > ctl && echo 'delete db_password' >> ctl").ok();
+    shell(
+        &pair,
+        "echo 'delete api_key' > ctl && echo 'delete db_password' >> ctl",
+    )
+    .ok();
     for name in ["api_key", "db_password"] {
         pair.deploy(&["secret", "get", name]).code(4);
     }
@@ -97,7 +101,11 @@ fn a_value_is_all_that_follows_the_name() {
 fn a_bad_line_is_einval_and_changes_nothing() {
     let pair = Pair::start();
     pair.set("right", VALUE);
-    let history = || pair.deploy(&["secret", "history", "right", "--json"]).ok().out();
+    let history = || {
+        pair.deploy(&["secret", "history", "right", "--json"])
+            .ok()
+            .out()
+    };
     let before = history();
     for line in [
         &b"\n"[..],
@@ -124,7 +132,7 @@ fn a_bad_line_is_einval_and_changes_nothing() {
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{words:?}");
     }
     // A shell tells it, and gives an exit code.
-    let said = shell(&pair, "echo 'set ../right x' > ctl");
+    let said = shell(&pair, "/bin/echo 'set ../right x' > ctl");
     assert_ne!(said.code, 0);
     said.says(&["Invalid argument"]);
     refused(ctl(&pair, b"delete nothing\n"), libc::ENOENT);
@@ -146,7 +154,11 @@ fn a_value_has_at_most_64_kib_there() {
         let larger = vec![b'y'; most.len() + more];
         refused(ctl(&pair, &line(&larger)), libc::EINVAL);
     }
-    assert_eq!(get(&pair, "large"), most, "the version before is the newest still");
+    assert_eq!(
+        get(&pair, "large"),
+        most,
+        "the version before is the newest still"
+    );
 }
 
 #[test]
@@ -173,7 +185,9 @@ fn services_have_it_and_lose_it_when_the_write_returns() {
     let user = ClaimedUser::claim();
     ctl(&pair, b"set db_password one").unwrap();
     pair.grant("web", &["db_password"]);
-    let asked = Asked::service("web").user(user.uid()).secrets(&["db_password"]);
+    let asked = Asked::service("web")
+        .user(user.uid())
+        .secrets(&["db_password"]);
     let mut web = pair.probe(&asked);
     let held = web.open("/secret/db_password").descriptor();
     assert_eq!(web.pread(held).text(), "one");
@@ -197,7 +211,9 @@ fn rotate_key_returns_at_once_and_the_root_key_is_rotated() {
     let generation = || pair.deploy(&["status", "--json"]).ok().json()["generation"].clone();
     assert_eq!(generation(), json!(1));
     shell(&pair, "echo rotate-key > ctl").ok();
-    wait::until("the next generation", || (generation() == json!(2)).then_some(()));
+    wait::until("the next generation", || {
+        (generation() == json!(2)).then_some(())
+    });
     assert_eq!(get(&pair, "key-49"), b"value");
 }
 
@@ -216,9 +232,14 @@ fn store_shows_the_sealed_record_of_each_secret() {
     assert_eq!(meta.len(), record.len() as u64);
     assert_eq!((meta.mode() & 0o7777, meta.uid()), (0o400, 0));
     let holds = |bytes: &[u8], text: &str| {
-        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
     };
-    assert!(!holds(&record, VALUE), "the record holds the value in clear");
+    assert!(
+        !holds(&record, VALUE),
+        "the record holds the value in clear"
+    );
     let other = std::fs::read(path(&pair, "store/other")).unwrap();
     assert_ne!(other[8..], record[8..], "equal values can be told");
 
@@ -270,7 +291,11 @@ fn key_exists_and_is_never_readable_by_root_neither() {
         assert_eq!(error.raw_os_error(), Some(libc::EACCES));
     }
     let error = std::fs::read(path(&pair, "ctl")).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EACCES), "ctl is written alone");
+    assert_eq!(
+        error.raw_os_error(),
+        Some(libc::EACCES),
+        "ctl is written alone"
+    );
     let said = shell(&pair, "cp key /dev/null; chmod 600 key; cat key");
     assert_ne!(said.code, 0, "{said}");
 }
@@ -303,7 +328,10 @@ fn the_tree_is_roots_alone() {
         }
     }
     assert_eq!(get(&pair, "db_password"), VALUE.as_bytes());
-    let mode = std::fs::metadata(path(&pair, "")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(path(&pair, ""))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o7777, 0o700);
 }
 
@@ -313,7 +341,11 @@ fn a_sealed_store_takes_and_shows_nothing() {
     pair.set("db_password", VALUE);
     pair.grant("web", &["db_password"]);
     pair.deploy(&["seal"]).ok();
-    for line in [&b"set db_password x"[..], b"set new x", b"delete db_password"] {
+    for line in [
+        &b"set db_password x"[..],
+        b"set new x",
+        b"delete db_password",
+    ] {
         refused(ctl(&pair, line), libc::ENOKEY);
     }
     refused(ctl(&pair, b"set ../x y"), libc::EINVAL);

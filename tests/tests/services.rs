@@ -48,7 +48,11 @@ fn the_environment_is_the_promised_one_and_nothing_else() {
     let mut command = pair.deploy_command(&["run", file.to_str().unwrap()]);
     command
         .envs([("LEAK", "1"), ("LD_LIBRARY_PATH", "/nowhere")])
-        .envs([("TERM", "vt100"), ("LANG", "de_DE.UTF-8"), ("HOME", "/root")]);
+        .envs([
+            ("TERM", "vt100"),
+            ("LANG", "de_DE.UTF-8"),
+            ("HOME", "/root"),
+        ]);
     let said = run(command, b"").ok();
     let expected = format!(
         "DEPLOY_SERVICE=web\nHOME=/\nLANG=de_DE.UTF-8\nLOGNAME={uid}\n\
@@ -221,7 +225,11 @@ fn signals_to_the_supervisor_reach_the_service_once_each() {
     service.signal(Signal::TERM);
     assert_eq!(service.line(), "TERM");
     let ended = service.wait().code(5);
-    assert_eq!(ended.out(), "", "nothing came after, no second start either");
+    assert_eq!(
+        ended.out(),
+        "",
+        "nothing came after, no second start either"
+    );
     pair.leaves_nothing();
 }
 
@@ -263,7 +271,9 @@ fn a_service_ends_when_its_supervisor_is_killed() {
     for pid in children.into_iter().chain([instance.pid]) {
         process::goes(pid);
     }
-    let record = pair.run_folder().join(format!("instances/{}", instance.number));
+    let record = pair
+        .run_folder()
+        .join(format!("instances/{}", instance.number));
     wait::until("the instance to go from the registry", || {
         (!record.exists()).then_some(())
     });
@@ -272,7 +282,10 @@ fn a_service_ends_when_its_supervisor_is_killed() {
         (!made.exists()).then_some(())
     });
     assert_eq!(service.wait().code, 137);
-    assert_eq!(pair.deploy(&["ps", "--json"]).ok().json(), serde_json::json!([]));
+    assert_eq!(
+        pair.deploy(&["ps", "--json"]).ok().json(),
+        serde_json::json!([])
+    );
     pair.leaves_nothing();
 }
 
@@ -283,10 +296,25 @@ fn another_command_can_be_run_in_place_of_the_manifests() {
     pair.grant("web", &["db_password"]);
     let asked = script("echo not this; exit 1").secrets(&["db_password"]);
     let file = pair.manifest(&asked);
-    let words = ["run", file.to_str().unwrap(), "--", "cat", "/secret/db_password"];
+    let words = [
+        "run",
+        file.to_str().unwrap(),
+        "--",
+        "cat",
+        "/secret/db_password",
+    ];
     assert_eq!(pair.deploy(&words).ok().out(), "the value");
     // What stands behind `--` is never an option of deploy's own, and words stay words.
-    let words = ["run", file.to_str().unwrap(), "--", "printf", "%s|", "--json", "a b", "*"];
+    let words = [
+        "run",
+        file.to_str().unwrap(),
+        "--",
+        "printf",
+        "%s|",
+        "--json",
+        "a b",
+        "*",
+    ];
     assert_eq!(pair.deploy(&words).ok().out(), "--json|a b|*|");
     // A path is taken from the caller's folder, though the service starts in another one.
     std::os::unix::fs::symlink("/bin/echo", pair.folder().join("own-echo")).unwrap();
@@ -300,10 +328,21 @@ fn only_root_runs_and_stops_services() {
     let file = pair.manifest(&script("true"));
     let deploy = pair.for_services("deploy");
     let stranger = ClaimedUser::claim().uid().to_string();
-    for words in [vec!["run", file.to_str().unwrap()], vec!["ps"], vec!["stop", "web"]] {
+    for words in [
+        vec!["run", file.to_str().unwrap()],
+        vec!["ps"],
+        vec!["stop", "web"],
+    ] {
         let mut command = std::process::Command::new("setpriv");
         command
-            .args(["--reuid", &stranger, "--regid", &stranger, "--clear-groups", "--"])
+            .args([
+                "--reuid",
+                &stranger,
+                "--regid",
+                &stranger,
+                "--clear-groups",
+                "--",
+            ])
             .arg(&deploy)
             .args(&words)
             .env("DEPLOY_RUN_DIR", pair.run_folder());

@@ -82,7 +82,10 @@ fn step_3_an_unchanged_redis_reads_its_password_from_a_file() {
 
     let pid = web.instance().pid;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let uids = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    let uids = status
+        .lines()
+        .find(|line| line.starts_with("Uid:"))
+        .unwrap();
     let uid = user.uid();
     assert_eq!(uids, format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}"));
 

@@ -129,7 +129,11 @@ fn a_later_injection_that_fails_is_tried_again() {
     let pair = Pair::start();
     pair.set("db_password", "the value");
     pair.grant("web", &["db_password"]);
-    let (asked, file) = counted(&pair, "on-failure", "[ $life != 1 ] || { read go; exit 1; }");
+    let (asked, file) = counted(
+        &pair,
+        "on-failure",
+        "[ $life != 1 ] || { read go; exit 1; }",
+    );
     let mut service = pair.run(&asked.secrets(&["db_password"]));
     lives_at_least(1, &file);
     pair.revoke("web", "db_password");
@@ -192,7 +196,11 @@ fn a_detached_service_outlives_its_caller_and_logs_to_a_file() {
     });
     use std::os::unix::fs::PermissionsExt as _;
     let mode = log.metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "output may hold what is nobody's business");
+    assert_eq!(
+        mode & 0o777,
+        0o600,
+        "output may hold what is nobody's business"
+    );
 
     pair.deploy(&["stop", "web"]).ok();
     assert!(!process::runs(supervisor) && !process::runs(pid));
@@ -210,7 +218,9 @@ fn detach_tells_why_a_service_does_not_start() {
         .code(3)
         .says(&["deploy secret grant web db_password"]);
     let absent = Asked::service("web").command(&["/no/such/program"]);
-    detach(&pair, &absent, &[]).code(127).says(&["/no/such/program"]);
+    detach(&pair, &absent, &[])
+        .code(127)
+        .says(&["/no/such/program"]);
     let file = pair.manifest(&asked);
     let words = ["run", "--log", "/dev/null", file.to_str().unwrap()];
     pair.deploy(&words).code(2).says(&["--detach"]);
@@ -244,7 +254,9 @@ fn stop_ends_every_instance_of_one_service_and_no_other() {
     second.wait().code(143);
     assert!(process::runs(other.instance().pid));
     pair.deploy(&["stop", "web"]).code(4).says(&["web"]);
-    pair.deploy(&["stop", "ap"]).code(4).says(&["did you mean `api`"]);
+    pair.deploy(&["stop", "ap"])
+        .code(4)
+        .says(&["did you mean `api`"]);
     other.signal(Signal::TERM);
     other.wait().code(143);
     pair.leaves_nothing();
@@ -285,7 +297,11 @@ fn two_instances_of_one_service_are_revoked_together_and_end_apart() {
     assert_eq!(second.read("/secret/db_password").text(), "the value");
     assert_eq!(second.read("/config/level").text(), "debug");
     let mut third = pair.probe(&asked);
-    assert_ne!(third.service().instance().number, numbers[0], "numbers are not used again");
+    assert_ne!(
+        third.service().instance().number,
+        numbers[0],
+        "numbers are not used again"
+    );
     pair.revoke("web", "db_password");
     for probe in [&mut second, &mut third] {
         let answer = probe.read("/secret/db_password");

@@ -81,7 +81,7 @@ pub fn init(args: &Init, context: &Context) -> Result<ExitCode> {
     let passphrase = passphrase(args)?;
     let made = prepare_state_dir(&args.user, &state_dir)
         .with_context(|| format!("cannot prepare {}", state_dir.display()))?;
-    let command = command(args, program, &state_dir, passphrase.is_some());
+    let command = command(args, program, &state_dir, passphrase.is_some())?;
     let code = match passphrase {
         Some(passphrase) => with_passphrase(&args.user, &command, &passphrase),
         None => as_daemon_user(&args.user, &command),
@@ -118,7 +118,12 @@ fn passphrase(args: &Init) -> Result<Option<Zeroizing<String>>> {
     Ok(Some(passphrase))
 }
 
-fn command(args: &Init, program: PathBuf, state_dir: &Path, passphrase: bool) -> DaemonCommand {
+fn command(
+    args: &Init,
+    program: PathBuf,
+    state_dir: &Path,
+    passphrase: bool,
+) -> Result<DaemonCommand> {
     let cipher = args
         .cipher
         .to_possible_value()
@@ -129,15 +134,16 @@ fn command(args: &Init, program: PathBuf, state_dir: &Path, passphrase: bool) ->
         words.push("--passphrase-stdin".into());
     }
     if let Some(file) = &args.key_file {
-        words.extend(["--key-file".into(), file.into()]);
+        // Relative to where the operator is, and not to the store's folder as secretsd has it.
+        words.extend(["--key-file".into(), std::path::absolute(file)?.into()]);
     }
     let passed_on = ["RUST_LOG", "RUST_BACKTRACE"].into_iter();
     let env = passed_on.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-    DaemonCommand {
+    Ok(DaemonCommand {
         program,
         args: words,
         env: env.collect(),
-    }
+    })
 }
 
 fn with_passphrase(user: &str, command: &DaemonCommand, passphrase: &str) -> std::io::Result<i32> {

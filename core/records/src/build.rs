@@ -50,10 +50,20 @@ pub(crate) fn build<E>(
     }
     let switch = Switch::prepare(folder, FIRST, &tuning)?;
     let count = table.len() as u64;
-    let begin = Begin { number: FIRST, seq: table.last_seq, count, digest: table.digest() };
+    let begin = Begin {
+        number: FIRST,
+        seq: table.last_seq,
+        count,
+        digest: table.digest(),
+    };
     let finished = snapshot.finish(count, begin.seq, &begin.digest)?;
-    let journal = switch.to(&keys, &begin).map_err(|SwitchError { error, .. }| error)?;
-    let mark = Mark { seq: begin.seq, chain: journal.chain() };
+    let journal = switch
+        .to(&keys, &begin)
+        .map_err(|SwitchError { error, .. }| error)?;
+    let mark = Mark {
+        seq: begin.seq,
+        chain: journal.chain(),
+    };
     let pair = Pair {
         number: FIRST,
         snapshot: Arc::new(finished.file),

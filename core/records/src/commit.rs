@@ -19,7 +19,9 @@ use crate::table::Entry;
 pub(crate) fn checked(changes: Vec<Change>) -> Result<(Vec<Change>, usize), RecordsError> {
     let mut bytes = 0;
     for change in &changes {
-        let Change::Put { record, .. } = change else { continue };
+        let Change::Put { record, .. } = change else {
+            continue;
+        };
         if record.len() > MAX_RECORD {
             return Err(too_large("record", record.len(), MAX_RECORD));
         }
@@ -29,14 +31,21 @@ pub(crate) fn checked(changes: Vec<Change>) -> Result<(Vec<Change>, usize), Reco
         return Err(too_large("transaction", bytes, MAX_TRANSACTION));
     }
     let mut seen = BTreeSet::new();
-    let mut kept: Vec<_> =
-        changes.into_iter().rev().filter(|change| seen.insert(*change.name())).collect();
+    let mut kept: Vec<_> = changes
+        .into_iter()
+        .rev()
+        .filter(|change| seen.insert(*change.name()))
+        .collect();
     kept.reverse();
     Ok((kept, bytes))
 }
 
 pub(crate) fn too_large(what: &'static str, bytes: usize, most: usize) -> RecordsError {
-    RecordsError::TooLarge { what, bytes: bytes as u64, most: most as u64 }
+    RecordsError::TooLarge {
+        what,
+        bytes: bytes as u64,
+        most: most as u64,
+    }
 }
 
 impl Disk {
@@ -45,7 +54,8 @@ impl Disk {
         if changes.is_empty() {
             return Ok(read(&self.table).last_seq);
         }
-        self.group.commit(changes, bytes, |leader| self.lead(leader))
+        self.group
+            .commit(changes, bytes, |leader| self.lead(leader))
     }
 
     fn lead(&self, leader: &mut Leader<'_>) {
@@ -70,7 +80,11 @@ impl Disk {
         }
         let first = read(&self.table).last_seq + 1;
         let mut frame = writer.journal.frame(&self.keys, Kind::Commit, first);
-        let mut staged = Staged { disk: self, done: Vec::new(), latest: HashMap::new() };
+        let mut staged = Staged {
+            disk: self,
+            done: Vec::new(),
+            latest: HashMap::new(),
+        };
         for (changes, seq) in transactions.iter().zip(first..) {
             frame.transaction(changes.len() as u32);
             for change in changes {
@@ -98,7 +112,10 @@ impl Disk {
         }
         self.show(&changes, last);
         self.count(writer, transactions.len() as u64);
-        writer.mark = Mark { seq: last, chain: writer.journal.chain() };
+        writer.mark = Mark {
+            seq: last,
+            chain: writer.journal.chain(),
+        };
         if let Some(keeper) = self.keeper() {
             keeper.changed(changes.iter().map(|(name, _)| *name), Some(writer.mark));
         }
@@ -140,10 +157,10 @@ impl Disk {
 
     /// Says that nothing comes behind this, if the journal's end is known.
     pub(crate) fn write_close(&self, writer: &mut Writer) {
-        if self.stopped().is_none() {
-            if let Err(error) = self.write_bare(writer, Kind::Close) {
-                log::warn!("the journal is not closed: {error}");
-            }
+        if self.stopped().is_none()
+            && let Err(error) = self.write_bare(writer, Kind::Close)
+        {
+            log::warn!("the journal is not closed: {error}");
         }
     }
 

@@ -44,10 +44,11 @@ impl Disk {
             let state = lock(&self.state);
             let health = &state.health;
             let fresh = health.snapshot_seq == last && health.superseded == 0;
-            if fresh && !state.index_failed && !self.is_long(health) {
+            let lacks_index = self.lacks_index(&state);
+            if fresh && !lacks_index && !self.is_long(health) {
                 return Ok(());
             }
-            health.superseded > 0 || state.index_failed
+            health.superseded > 0 || lacks_index
         };
         let began = Instant::now();
         let mut done = self.compact();
@@ -96,7 +97,10 @@ impl Disk {
     }
 
     fn take_touched(&self) -> BTreeSet<NameHash> {
-        lock(&self.touched).as_mut().map(mem::take).unwrap_or_default()
+        lock(&self.touched)
+            .as_mut()
+            .map(mem::take)
+            .unwrap_or_default()
     }
 
     /// Holds writers, copies the last few records, and switches. Gives where records lie now.
@@ -117,21 +121,40 @@ impl Disk {
         let begin = {
             let table = read(&self.table);
             let count = table.len() as u64;
-            Begin { number, seq: table.last_seq, count, digest: table.digest() }
-        };
-        let Copy { snapshot, moved, again, .. } = copy;
-        let finished = snapshot.finish(begin.count, begin.seq, &begin.digest)?;
-        let journal = switch.to(&self.keys, &begin).map_err(|SwitchError { error, unknown }| {
-            if unknown {
-                self.stop(&error);
+            Begin {
+                number,
+                seq: table.last_seq,
+                count,
+                digest: table.digest(),
             }
-            error
-        })?;
-        let pair = Pair { number, snapshot: Arc::new(finished.file), journal: journal.file.clone() };
+        };
+        let Copy {
+            snapshot,
+            moved,
+            again,
+            ..
+        } = copy;
+        let finished = snapshot.finish(begin.count, begin.seq, &begin.digest)?;
+        let journal = switch
+            .to(&self.keys, &begin)
+            .map_err(|SwitchError { error, unknown }| {
+                if unknown {
+                    self.stop(&error);
+                }
+                error
+            })?;
+        let pair = Pair {
+            number,
+            snapshot: Arc::new(finished.file),
+            journal: journal.file.clone(),
+        };
         let mut files = write(&self.files);
         files.old = Some(mem::replace(&mut files.current, pair));
         drop(files);
-        writer.mark = Mark { seq: begin.seq, chain: journal.chain() };
+        writer.mark = Mark {
+            seq: begin.seq,
+            chain: journal.chain(),
+        };
         writer.journal = journal;
         let mut state = lock(&self.state);
         state.health.journal_bytes = writer.journal.bytes();
@@ -175,8 +198,9 @@ impl Disk {
         // Held, so that no change goes to the old index alone, and no mark comes before its records.
         let writer = lock(&self.writer);
         let names: Vec<_> = read(&self.table).iter().map(|(name, _)| *name).collect();
-        let keeper = Keeper::start(index, &self.keys, 0, self.clone())
-            .map_err(RecordsError::at("could not start a thread for", &self.folder))?;
+        let keeper = Keeper::start(index, &self.keys, 0, self.clone()).map_err(
+            RecordsError::at("could not start a thread for", &self.folder),
+        )?;
         keeper.changed(names, Some(writer.mark));
         let old = write(&self.keeper).replace(keeper);
         drop(writer);
@@ -204,7 +228,9 @@ impl Copy<'_> {
                 return Err(RecordsError::Closed);
             }
             let names = read(&self.disk.table).names_after(last, CHUNK);
-            let Some(end) = names.last() else { return Ok(()) };
+            let Some(end) = names.last() else {
+                return Ok(());
+            };
             last = Some(*end);
             for name in &names {
                 self.one(name)?;
@@ -225,8 +251,13 @@ impl Copy<'_> {
     /// Copies a record as it is now; `false`: there is none any more.
     fn one(&mut self, name: &NameHash) -> Result<bool, RecordsError> {
         loop {
-            let Some(entry) = read(&self.disk.table).get(name) else { return Ok(false) };
-            match self.disk.read_place(name, &entry).or_else(|error| self.served(name, &entry, error))
+            let Some(entry) = read(&self.disk.table).get(name) else {
+                return Ok(false);
+            };
+            match self
+                .disk
+                .read_place(name, &entry)
+                .or_else(|error| self.served(name, &entry, error))
             {
                 Ok(record) => {
                     let place = self.snapshot.put(*name, entry.seq, entry.tag, &record)?;

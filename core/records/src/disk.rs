@@ -21,8 +21,8 @@ use crate::snapshot;
 use crate::table::{Entry, Place, Table};
 use crate::tuning::Tuning;
 
-/// Locks, from the outside in: `compacting`, `writer`, `table`, `touched`, `files`, `keeper`,
-/// `state`. `writer` is held over a sync; readers never take it.
+/// Locks, from the outside in: `compacting`, `writer`, `table`, `touched`, `files`, `state`,
+/// `keeper`. `writer` is held over a sync; readers never take it.
 pub(crate) struct Disk {
     pub(crate) folder: PathBuf,
     pub(crate) keys: Keys,
@@ -83,7 +83,14 @@ impl Files {
             .into_iter()
             .flatten()
             .find(|pair| place.is_of(pair.number))?;
-        Some(if place.is_snapshot() { &pair.snapshot } else { &pair.journal }.clone())
+        Some(
+            if place.is_snapshot() {
+                &pair.snapshot
+            } else {
+                &pair.journal
+            }
+            .clone(),
+        )
     }
 }
 
@@ -93,7 +100,9 @@ impl Disk {
             if self.closed.load(Ordering::Acquire) {
                 return Err(RecordsError::Closed);
             }
-            let Some(entry) = read(&self.table).get(name) else { return Ok(None) };
+            let Some(entry) = read(&self.table).get(name) else {
+                return Ok(None);
+            };
             let mut lacks = false;
             if let Some(keeper) = self.keeper() {
                 match keeper.get(name, entry.seq) {
@@ -150,7 +159,10 @@ impl Disk {
         };
         match record {
             Ok(record) if self.is(name, entry, entry.seq, &record) => Ok(record),
-            Ok(_) => Err(RecordsError::damaged(&path, format!("the record {name:?} has changed"))),
+            Ok(_) => Err(RecordsError::damaged(
+                &path,
+                format!("the record {name:?} has changed"),
+            )),
             Err(error) => Err(RecordsError::at("could not read", &path)(error)),
         }
     }
@@ -171,11 +183,18 @@ impl Disk {
     /// Stops writes until the records are opened again.
     pub(crate) fn stop(&self, why: &RecordsError) {
         log::error!("no writes any more: {why}");
-        lock(&self.state).health.stopped.get_or_insert_with(|| why.to_string());
+        lock(&self.state)
+            .health
+            .stopped
+            .get_or_insert_with(|| why.to_string());
     }
 
     pub(crate) fn stopped(&self) -> Option<RecordsError> {
-        lock(&self.state).health.stopped.clone().map(RecordsError::Stopped)
+        lock(&self.state)
+            .health
+            .stopped
+            .clone()
+            .map(RecordsError::Stopped)
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -184,7 +203,12 @@ impl Disk {
             (table.len() as u64, table.last_seq)
         };
         let index_behind = self.keeper().map_or(0, |keeper| keeper.behind());
-        Health { records, last_seq, index_behind, ..lock(&self.state).health.clone() }
+        Health {
+            records,
+            last_seq,
+            index_behind,
+            ..lock(&self.state).health.clone()
+        }
     }
 
     /// The index is of no use; the housekeeper begins another.
@@ -223,7 +247,9 @@ impl Disk {
 impl Source for Disk {
     fn current(&self, name: &NameHash) -> Result<Option<(u64, Vec<u8>)>, String> {
         loop {
-            let Some(entry) = read(&self.table).get(name) else { return Ok(None) };
+            let Some(entry) = read(&self.table).get(name) else {
+                return Ok(None);
+            };
             match self.read_place(name, &entry) {
                 Ok(record) => return Ok(Some((entry.seq, record))),
                 Err(_) if read(&self.table).get(name) != Some(entry) => {}

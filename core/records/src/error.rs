@@ -65,14 +65,23 @@ impl RecordsError {
     pub(crate) fn at<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |error| {
             if error.kind() == io::ErrorKind::StorageFull {
-                return Self::Full { path: path.to_path_buf() };
+                return Self::Full {
+                    path: path.to_path_buf(),
+                };
             }
-            Self::Io { act, path: path.to_path_buf(), source: Arc::new(error) }
+            Self::Io {
+                act,
+                path: path.to_path_buf(),
+                source: Arc::new(error),
+            }
         }
     }
 
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_path_buf(), what: what.into() }
+        Self::Damaged {
+            path: path.to_path_buf(),
+            what: what.into(),
+        }
     }
 }
 

@@ -60,7 +60,9 @@ impl Listing {
         };
         let mut listing = Self::default();
         read(&mut listing).map_err(RecordsError::at("could not read", folder))?;
-        listing.indexes.sort_unstable_by(|one, other| other.cmp(one));
+        listing
+            .indexes
+            .sort_unstable_by(|one, other| other.cmp(one));
         Ok(listing)
     }
 
@@ -73,7 +75,12 @@ impl Listing {
 /// Makes a file that is not there yet, 0600.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     remove(path)?;
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     // A umask may have taken our own bits away.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)

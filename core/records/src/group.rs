@@ -45,18 +45,29 @@ impl Group {
         let mut queue = lock(&self.queue);
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        queue.waiting.push(Waiting { ticket, changes, bytes });
+        queue.waiting.push(Waiting {
+            ticket,
+            changes,
+            bytes,
+        });
         loop {
             if let Some(done) = queue.done.remove(&ticket) {
                 return done;
             }
             if queue.led {
-                queue = self.turn.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .turn
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             queue.led = true;
             drop(queue);
-            let mut leader = Leader { group: self, tickets: Vec::new(), outcome: None };
+            let mut leader = Leader {
+                group: self,
+                tickets: Vec::new(),
+                outcome: None,
+            };
             write(&mut leader);
             drop(leader);
             queue = lock(&self.queue);
@@ -107,11 +118,15 @@ impl Leader<'_> {
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or_else(|| {
-            Err(RecordsError::Stopped("writing ended before it was done".into()))
+            Err(RecordsError::Stopped(
+                "writing ended before it was done".into(),
+            ))
         });
         let mut queue = lock(&self.group.queue);
         for (ticket, number) in self.tickets.iter().zip(0..) {
-            queue.done.insert(*ticket, outcome.clone().map(|first| first + number));
+            queue
+                .done
+                .insert(*ticket, outcome.clone().map(|first| first + number));
         }
         queue.led = false;
         drop(queue);

@@ -21,16 +21,26 @@ const NOTHING: Duration = Duration::from_secs(3600);
 
 pub(crate) fn start(disk: &Arc<Disk>) -> io::Result<JoinHandle<()>> {
     let disk = disk.clone();
-    thread::Builder::new().name("records-keeper".into()).spawn(move || run(&disk))
+    thread::Builder::new()
+        .name("records-keeper".into())
+        .spawn(move || run(&disk))
 }
 
 fn run(disk: &Arc<Disk>) {
     loop {
         let mut state = lock(&disk.state);
         while !disk.closing.load(Ordering::Acquire) && !disk.is_due(&state) {
-            let waits = state.index_failed || state.stale_since.is_some() || failed(&state);
-            let time = if waits { LOOK.min(disk.tuning.stale_after) } else { NOTHING };
-            state = disk.bell.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
+            let waits = disk.lacks_index(&state) || state.stale_since.is_some() || failed(&state);
+            let time = if waits {
+                LOOK.min(disk.tuning.stale_after)
+            } else {
+                NOTHING
+            };
+            state = disk
+                .bell
+                .wait_timeout(state, time)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         drop(state);
         if disk.closing.load(Ordering::Acquire) {
@@ -53,6 +63,11 @@ impl Disk {
         health.journal_bytes > self.tuning.journal_limit.max(health.snapshot_bytes / 2)
     }
 
+    /// Whether the index failed, or does not come back.
+    pub(crate) fn lacks_index(&self, state: &State) -> bool {
+        state.index_failed || self.keeper().is_some_and(|keeper| keeper.is_stuck())
+    }
+
     /// Whether fresh files are due.
     pub(crate) fn is_due(&self, state: &State) -> bool {
         let health = &state.health;
@@ -61,9 +76,13 @@ impl Disk {
             return false;
         }
         let long = self.is_long(health);
-        let stale = state.stale_since.is_some_and(|at| at.elapsed() >= self.tuning.stale_after);
-        let cost = state.tried.map_or(Duration::ZERO, |(_, cost, _)| cost * SHARE);
-        long || (state.index_failed && since(self.tuning.retry_after))
+        let stale = state
+            .stale_since
+            .is_some_and(|at| at.elapsed() >= self.tuning.stale_after);
+        let cost = state
+            .tried
+            .map_or(Duration::ZERO, |(_, cost, _)| cost * SHARE);
+        long || (self.lacks_index(state) && since(self.tuning.retry_after))
             || (stale && since(self.tuning.stale_after.max(cost)))
     }
 }

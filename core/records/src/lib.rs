@@ -34,6 +34,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tuning;
+mod verify;
 
 pub use error::{BuildError, RecordsError};
 pub use health::Health;

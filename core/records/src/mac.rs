@@ -106,7 +106,10 @@ mod tests {
         let mut mac = Mac::keyed(&key);
         mac.add(b"Hi ");
         mac.add(b"There");
-        assert_eq!(mac.finish()[..8], [0xb0, 0x34, 0x4c, 0x61, 0xd8, 0xdb, 0x38, 0x53]);
+        assert_eq!(
+            mac.finish()[..8],
+            [0xb0, 0x34, 0x4c, 0x61, 0xd8, 0xdb, 0x38, 0x53]
+        );
     }
 
     #[test]

@@ -29,7 +29,11 @@ struct State {
 impl Memory {
     pub(crate) fn new() -> Self {
         let keys = Keys::derive(&[0; 32], [0; 16]);
-        Self { keys, index: MemoryIndex::default(), state: RwLock::default() }
+        Self {
+            keys,
+            index: MemoryIndex::default(),
+            state: RwLock::default(),
+        }
     }
 
     pub(crate) fn commit(&self, changes: Vec<Change>) -> Result<u64, RecordsError> {
@@ -47,7 +51,14 @@ impl Memory {
                 Change::Put { name, record } => {
                     self.index.put(&name, seq, &record).map_err(failed)?;
                     let tag = self.keys.tag(&name, seq, &record);
-                    state.table.put(name, Entry { seq, tag, place: Place::journal(0, 0) });
+                    state.table.put(
+                        name,
+                        Entry {
+                            seq,
+                            tag,
+                            place: Place::journal(0, 0),
+                        },
+                    );
                 }
                 Change::Remove { name } => {
                     self.index.remove(&name).map_err(failed)?;
@@ -65,7 +76,9 @@ impl Memory {
         if state.closed {
             return Err(RecordsError::Closed);
         }
-        let Some(entry) = state.table.get(name) else { return Ok(None) };
+        let Some(entry) = state.table.get(name) else {
+            return Ok(None);
+        };
         match self.index.get(name).map_err(failed)? {
             Some((seq, record)) if same(&self.keys.tag(name, seq, &record), &entry.tag) => {
                 Ok(Some(record))
@@ -75,7 +88,11 @@ impl Memory {
     }
 
     pub(crate) fn entries(&self) -> Vec<(NameHash, u64)> {
-        read(&self.state).table.iter().map(|(name, entry)| (*name, entry.seq)).collect()
+        read(&self.state)
+            .table
+            .iter()
+            .map(|(name, entry)| (*name, entry.seq))
+            .collect()
     }
 
     pub(crate) fn last_seq(&self) -> u64 {

@@ -1,13 +1,11 @@
 //! Opening: journal and snapshot are verified first, and only then is sled looked at.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::fs::{Advice, fadvise};
 use sys::lock::lock;
 
 use crate::disk::{Disk, Files, Pair, State, Writer};
@@ -15,14 +13,14 @@ use crate::error::RecordsError;
 use crate::files::{self, JOURNAL, Listing};
 use crate::health::Health;
 use crate::index::{Index, Keeper, Mark, OpenIndexError, SledIndex};
-use crate::journal::{self, Journal, Kind, Scan};
-use crate::mac::{Keys, same};
+use crate::journal::{Journal, Kind, Scan};
+use crate::mac::Keys;
 use crate::name::NameHash;
 use crate::opened::{IndexFound, Opened};
 use crate::recover;
-use crate::snapshot;
-use crate::table::{Entry, Table};
+use crate::table::Table;
 use crate::tuning::Tuning;
+use crate::verify::{Verified, verify};
 
 /// What records in a folder consist of.
 pub(crate) struct Parts {
@@ -51,30 +49,31 @@ impl Disk {
             keys: parts.keys,
             tuning: parts.tuning,
             table: parts.table.into(),
-            files: Files { current: parts.pair, old: None }.into(),
-            writer: Writer { journal: parts.journal, mark: parts.mark, closed: false }.into(),
+            files: Files {
+                current: parts.pair,
+                old: None,
+            }
+            .into(),
+            writer: Writer {
+                journal: parts.journal,
+                mark: parts.mark,
+                closed: false,
+            }
+            .into(),
             group: Default::default(),
             keeper: None.into(),
             touched: None.into(),
             compacting: ().into(),
-            state: State { health, ..State::default() }.into(),
+            state: State {
+                health,
+                ..State::default()
+            }
+            .into(),
             bell: Default::default(),
             closing: false.into(),
             closed: false.into(),
         }
     }
-}
-
-/// A journal and its snapshot, verified.
-pub(crate) struct Verified {
-    pub(crate) journal: File,
-    pub(crate) read_only: Option<io::Error>,
-    pub(crate) scan: Scan,
-    snapshot: File,
-    snapshot_bytes: u64,
-    /// All records as the journal leaves them.
-    table: Table,
-    superseded: u64,
 }
 
 pub(crate) fn open(
@@ -91,14 +90,25 @@ pub(crate) fn open(
             verify(folder, &keys)?.map_err(|bad| bad.why)?
         }
     };
-    let Verified { journal, read_only, scan, snapshot, snapshot_bytes, table, superseded } =
-        verified;
+    let Verified {
+        journal,
+        read_only,
+        scan,
+        snapshot,
+        snapshot_bytes,
+        table,
+        superseded,
+    } = verified;
     let listing = Listing::of(folder)?;
     let index = find_index(folder, &keys, &listing, &scan)?;
     let number = scan.begin.number;
     let path = folder.join(JOURNAL);
     let journal = Journal::at(journal, &path, number, scan.end, &tuning);
-    let pair = Pair { number, snapshot: Arc::new(snapshot), journal: journal.file.clone() };
+    let pair = Pair {
+        number,
+        snapshot: Arc::new(snapshot),
+        journal: journal.file.clone(),
+    };
     let mut opened = Opened {
         records: table.len() as u64,
         last_seq: table.last_seq,
@@ -130,79 +140,25 @@ pub(crate) fn open(
         Ok(()) => tidy(folder, &listing, number),
         Err(error) => {
             disk.stop(&error);
-            opened.warnings.push(format!("nothing can be written: {error}"));
+            opened
+                .warnings
+                .push(format!("nothing can be written: {error}"));
         }
     }
     opened.index = disk.begin_index(index, &scan, mark);
-    lock(&disk.state).health.warnings.clone_from(&opened.warnings);
+    lock(&disk.state)
+        .health
+        .warnings
+        .clone_from(&opened.warnings);
     Ok((disk, opened))
-}
-
-/// A snapshot that is not what the journal says, and the journal.
-pub(crate) struct BadSnapshot {
-    pub(crate) why: RecordsError,
-    pub(crate) journal: File,
-    pub(crate) scan: Scan,
-}
-
-/// Verifies journal and snapshot; the inner error says that the snapshot alone is bad.
-fn verify(folder: &Path, keys: &Keys) -> Result<Result<Verified, BadSnapshot>, RecordsError> {
-    let path = folder.join(JOURNAL);
-    let (journal, read_only) = open_journal(&path)?;
-    let scan = journal::scan(&journal, &path, keys)?;
-    let path = folder.join(files::snapshot_name(scan.begin.number));
-    let read = || {
-        let file = File::open(&path).map_err(RecordsError::at("could not read", &path))?;
-        let (table, bytes) = snapshot::read(&file, &path, keys, scan.begin.number)?;
-        let same = table.len() as u64 == scan.begin.count
-            && table.last_seq == scan.begin.seq
-            && same(&table.digest(), &scan.begin.digest);
-        if !same {
-            let what = "it is not the snapshot that the journal goes on from";
-            return Err(RecordsError::damaged(&path, what));
-        }
-        Ok((file, table, bytes))
-    };
-    let (snapshot, mut table, snapshot_bytes) = match read() {
-        Ok(read) => read,
-        Err(why) => return Ok(Err(BadSnapshot { why, journal, scan })),
-    };
-    let mut superseded = 0;
-    for found in &scan.changes {
-        let before = match found.put {
-            Some((tag, place)) => table.put(found.name, Entry { seq: found.seq, tag, place }),
-            None => table.remove(&found.name),
-        };
-        superseded += u64::from(before.is_some());
-        if before.map(|entry| (entry.seq, entry.tag)) != found.before {
-            let path = folder.join(JOURNAL);
-            return Err(RecordsError::damaged(&path, "it does not go on from its snapshot"));
-        }
-    }
-    table.last_seq = scan.last_seq;
-    Ok(Ok(Verified { journal, read_only, scan, snapshot, snapshot_bytes, table, superseded }))
-}
-
-fn open_journal(path: &Path) -> Result<(File, Option<io::Error>), RecordsError> {
-    let (file, read_only) = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => (file, None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(RecordsError::damaged(path, "it is missing"));
-        }
-        Err(error) => {
-            let file = File::open(path).map_err(RecordsError::at("could not read", path))?;
-            (file, Some(error))
-        }
-    };
-    // After a sync that failed, the page cache holds what the disk may not: it is read anew.
-    fadvise(&file, 0, None, Advice::DontNeed)
-        .map_err(|error| RecordsError::at("could not read", path)(error.into()))?;
-    Ok((file, read_only))
 }
 
 /// Takes away what an interrupted snapshot has left.
 fn tidy(folder: &Path, listing: &Listing, number: u64) {
-    listing.unfinished.iter().for_each(|path| files::discard(path));
+    listing
+        .unfinished
+        .iter()
+        .for_each(|path| files::discard(path));
     for other in listing.snapshots.iter().filter(|other| **other != number) {
         files::discard(&folder.join(files::snapshot_name(*other)));
     }
@@ -210,7 +166,11 @@ fn tidy(folder: &Path, listing: &Listing, number: u64) {
 
 /// An index on the disk, and how far it is.
 enum FoundIndex {
-    Good { number: u64, index: SledIndex, mark: Mark },
+    Good {
+        number: u64,
+        index: SledIndex,
+        mark: Mark,
+    },
     Bad(String),
     Unavailable(String),
 }
@@ -239,7 +199,11 @@ fn find_index(
                 if mark.seq < scan.begin.seq {
                     return Ok(FoundIndex::Bad("it is older than the snapshot".into()));
                 }
-                return Ok(FoundIndex::Good { number: *number, index, mark });
+                return Ok(FoundIndex::Good {
+                    number: *number,
+                    index,
+                    mark,
+                });
             }
             // One that was being filled; the one before it may be whole.
             Err(why) => {
@@ -247,14 +211,17 @@ fn find_index(
             }
         }
     }
-    Ok(FoundIndex::Bad(bad.unwrap_or_else(|| "there was none".into())))
+    Ok(FoundIndex::Bad(
+        bad.unwrap_or_else(|| "there was none".into()),
+    ))
 }
 
 /// The mark of an index, or why it has none that counts.
 pub(crate) fn mark_of(index: &dyn Index, keys: &Keys) -> Result<Mark, String> {
     match index.mark() {
-        Ok(Some(bytes)) => Mark::of(&bytes, keys)
-            .ok_or_else(|| "its mark is not one of this store".to_owned()),
+        Ok(Some(bytes)) => {
+            Mark::of(&bytes, keys).ok_or_else(|| "its mark is not one of this store".to_owned())
+        }
         Ok(None) => Err("it was not complete".into()),
         Err(error) => Err(error.to_string()),
     }
@@ -269,7 +236,9 @@ impl Disk {
     ) -> Result<(), RecordsError> {
         let mut writer = lock(&self.writer);
         if let Some(error) = read_only {
-            return Err(RecordsError::at("could not open", writer.journal.path())(error));
+            return Err(RecordsError::at("could not open", writer.journal.path())(
+                error,
+            ));
         }
         if let Some(bytes) = torn {
             writer.journal.erase(bytes)?;
@@ -281,19 +250,21 @@ impl Disk {
 
     fn begin_index(self: &Arc<Self>, found: FoundIndex, scan: &Scan, mark: Mark) -> IndexFound {
         let why = match found {
-            FoundIndex::Good { number, index, mark: has } => {
-                match self.go_on(index, scan, has, mark) {
-                    Ok(0) => {
-                        self.drop_other_indexes(number);
-                        return IndexFound::Whole;
-                    }
-                    Ok(behind) => {
-                        self.drop_other_indexes(number);
-                        return IndexFound::Behind(behind);
-                    }
-                    Err(error) => error.to_string(),
+            FoundIndex::Good {
+                number,
+                index,
+                mark: has,
+            } => match self.go_on(index, scan, has, mark) {
+                Ok(0) => {
+                    self.drop_other_indexes(number);
+                    return IndexFound::Whole;
                 }
-            }
+                Ok(behind) => {
+                    self.drop_other_indexes(number);
+                    return IndexFound::Behind(behind);
+                }
+                Err(error) => error.to_string(),
+            },
             FoundIndex::Bad(why) => {
                 if self.stopped().is_none() {
                     match self.fresh_index() {
@@ -334,7 +305,9 @@ impl Disk {
     }
 
     fn drop_other_indexes(&self, number: u64) {
-        let Ok(listing) = Listing::of(&self.folder) else { return };
+        let Ok(listing) = Listing::of(&self.folder) else {
+            return;
+        };
         for other in listing.indexes.iter().filter(|other| **other != number) {
             files::discard(&self.folder.join(files::index_name(*other)));
         }

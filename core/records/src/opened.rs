@@ -40,9 +40,17 @@ pub enum IndexFound {
 
 impl fmt::Display for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} records, last transaction {}", self.records, self.last_seq)?;
+        write!(
+            f,
+            "{} records, last transaction {}",
+            self.records, self.last_seq
+        )?;
         if self.unclean {
-            write!(f, "; not closed cleanly, {} transactions from the journal", self.replayed)?;
+            write!(
+                f,
+                "; not closed cleanly, {} transactions from the journal",
+                self.replayed
+            )?;
             f.write_str(" (what something has zeroed behind them since would leave no trace)")?;
         }
         if self.torn {
@@ -57,6 +65,8 @@ impl fmt::Display for Opened {
             IndexFound::Rebuilt(why) => write!(f, "; the index is filled anew: {why}")?,
             IndexFound::None(why) => write!(f, "; no index, reads are slower: {why}")?,
         }
-        self.warnings.iter().try_for_each(|warning| write!(f, "; {warning}"))
+        self.warnings
+            .iter()
+            .try_for_each(|warning| write!(f, "; {warning}"))
     }
 }

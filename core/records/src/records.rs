@@ -64,8 +64,11 @@ impl fmt::Debug for Change {
 pub struct Records(Arc<Handle>);
 
 enum Handle {
-    Memory(Memory),
-    Disk { disk: Arc<Disk>, housekeeper: Mutex<Option<JoinHandle<()>>> },
+    Memory(Box<Memory>),
+    Disk {
+        disk: Arc<Disk>,
+        housekeeper: Mutex<Option<JoinHandle<()>>>,
+    },
 }
 
 impl Records {
@@ -96,7 +99,12 @@ impl Records {
         records: impl IntoIterator<Item = Result<(NameHash, Vec<u8>), E>>,
     ) -> Result<Self, BuildError<E>> {
         let keys = Keys::derive(key, store);
-        Ok(Self::on(build::build(folder, keys, records, Tuning::default())?))
+        Ok(Self::on(build::build(
+            folder,
+            keys,
+            records,
+            Tuning::default(),
+        )?))
     }
 
     /// Opens records, verifies them, and mends what can be mended. Whoever calls this sees to it that
@@ -127,7 +135,10 @@ impl Records {
         let housekeeper = housekeeper::start(&disk)
             .inspect_err(|error| log::warn!("no snapshot will be made by itself: {error}"))
             .ok();
-        Self(Arc::new(Handle::Disk { disk, housekeeper: Mutex::new(housekeeper) }))
+        Self(Arc::new(Handle::Disk {
+            disk,
+            housekeeper: Mutex::new(housekeeper),
+        }))
     }
 
     #[cfg(test)]
@@ -141,7 +152,7 @@ impl Records {
     /// Records that are gone when the last clone is.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self(Arc::new(Handle::Memory(Memory::new())))
+        Self(Arc::new(Handle::Memory(Box::new(Memory::new()))))
     }
 
     /// Commits one transaction: all of it or nothing, durable and visible when this returns. Of two
@@ -175,9 +186,10 @@ impl Records {
     pub fn entries(&self) -> Vec<(NameHash, u64)> {
         match &*self.0 {
             Handle::Memory(memory) => memory.entries(),
-            Handle::Disk { disk, .. } => {
-                read(&disk.table).iter().map(|(name, entry)| (*name, entry.seq)).collect()
-            }
+            Handle::Disk { disk, .. } => read(&disk.table)
+                .iter()
+                .map(|(name, entry)| (*name, entry.seq))
+                .collect(),
         }
     }
 
@@ -242,6 +254,8 @@ impl Drop for Handle {
 
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records").field("last_seq", &self.last_seq()).finish_non_exhaustive()
+        f.debug_struct("Records")
+            .field("last_seq", &self.last_seq())
+            .finish_non_exhaustive()
     }
 }

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use crate::error::RecordsError;
 use crate::files::{self, JOURNAL, Listing, TRIAL};
 use crate::index::{Index, SledIndex};
-use crate::journal::{self, Begin, Before, Found};
+use crate::journal::{self, Before, Begin, Found};
 use crate::mac::{Keys, Tag, same};
 use crate::name::NameHash;
-use crate::open::{BadSnapshot, mark_of};
+use crate::open::mark_of;
 use crate::snapshot;
 use crate::switch::{Switch, SwitchError};
 use crate::table::digest;
 use crate::tuning::Tuning;
+use crate::verify::BadSnapshot;
 
 /// Writes a new snapshot and begins a new journal; or gives what is wrong with the old snapshot, and
 /// has changed nothing.
@@ -32,14 +33,18 @@ pub(crate) fn rewrite(
         RecordsError::Damaged { path, what } => {
             RecordsError::damaged(path, format!("{what}; and the index does not help: {why}"))
         }
-        other => RecordsError::damaged(folder, format!("{other}; and the index does not help: {why}")),
+        other => RecordsError::damaged(
+            folder,
+            format!("{other}; and the index does not help: {why}"),
+        ),
     };
     let trial = Trial::of(folder).map_err(hopeless)?;
     let index = SledIndex::open(&trial.0).map_err(|error| hopeless(format!("{error:?}")))?;
     let mark = mark_of(&index, keys).map_err(hopeless)?;
     bad.scan.check(&mark, &folder.join(JOURNAL))?;
     let journal = Journal::of(&bad.scan.changes);
-    let untouched = untouched(&index, keys, &journal).map_err(|error| hopeless(error.to_string()))?;
+    let untouched =
+        untouched(&index, keys, &journal).map_err(|error| hopeless(error.to_string()))?;
     let begin = &bad.scan.begin;
     let at_begin = at_begin(&untouched, &journal);
     let found = digest(at_begin.iter().map(|(name, (seq, tag))| (name, *seq, tag)));
@@ -86,7 +91,12 @@ fn at_begin(
     journal: &Journal<'_>,
 ) -> BTreeMap<NameHash, (u64, Tag)> {
     let mut all = untouched.clone();
-    all.extend(journal.0.iter().filter_map(|(name, (before, _))| Some((*name, (*before)?))));
+    all.extend(
+        journal
+            .0
+            .iter()
+            .filter_map(|(name, (before, _))| Some((*name, (*before)?))),
+    );
     all
 }
 
@@ -113,7 +123,9 @@ fn write(
     }
     let failed = |error| RecordsError::at("could not read", &folder.join(JOURNAL))(error);
     for (name, (_, last)) in &journal.0 {
-        let Some((tag, place)) = last.put else { continue };
+        let Some((tag, place)) = last.put else {
+            continue;
+        };
         let record = journal::read_put(&bad.journal, place.offset(), name).map_err(failed)?;
         snapshot.put(*name, last.seq, tag, &record)?;
         all.insert(*name, (last.seq, tag));
@@ -127,7 +139,9 @@ fn write(
     let switch = Switch::prepare(folder, number, tuning)?;
     snapshot.finish(begin.count, begin.seq, &begin.digest)?;
     let switched = switch.to(keys, &begin);
-    switched.map(drop).map_err(|SwitchError { error, .. }| error)
+    switched
+        .map(drop)
+        .map_err(|SwitchError { error, .. }| error)
 }
 
 /// A copy of the newest index; taken away again when dropped.

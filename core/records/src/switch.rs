@@ -42,11 +42,21 @@ impl Switch {
             folder.join(files::snapshot_name(number)),
         ]);
         let journal = Journal::prepare(&path, number, tuning)?;
-        Ok(Self { folder: folder.to_path_buf(), number, journal, unfinished })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            number,
+            journal,
+            unfinished,
+        })
     }
 
     pub(crate) fn to(self, keys: &Keys, begin: &Begin) -> Result<Journal, SwitchError> {
-        let Self { folder, number, mut journal, mut unfinished } = self;
+        let Self {
+            folder,
+            number,
+            mut journal,
+            mut unfinished,
+        } = self;
         let path = folder.join(JOURNAL);
         let mut rename = || {
             let snapshot = folder.join(files::snapshot_name(number));
@@ -55,10 +65,16 @@ impl Switch {
             files::sync_dir(&folder)?;
             files::rename(journal.path(), &path)
         };
-        rename().map_err(|error| SwitchError { error, unknown: false })?;
+        rename().map_err(|error| SwitchError {
+            error,
+            unknown: false,
+        })?;
         unfinished.0.clear();
         journal.renamed(&path);
-        files::sync_dir(&folder).map_err(|error| SwitchError { error, unknown: true })?;
+        files::sync_dir(&folder).map_err(|error| SwitchError {
+            error,
+            unknown: true,
+        })?;
         Ok(journal)
     }
 }

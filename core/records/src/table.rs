@@ -89,18 +89,24 @@ impl Table {
     /// The next few names after one, so that nobody holds the table for long.
     pub(crate) fn names_after(&self, after: Option<NameHash>, few: usize) -> Vec<NameHash> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.entries.range((from, Bound::Unbounded)).take(few).map(|(name, _)| *name).collect()
+        self.entries
+            .range((from, Bound::Unbounded))
+            .take(few)
+            .map(|(name, _)| *name)
+            .collect()
     }
 
     pub(crate) fn digest(&self) -> [u8; 32] {
-        digest(self.entries.iter().map(|(name, entry)| (name, entry.seq, &entry.tag)))
+        digest(
+            self.entries
+                .iter()
+                .map(|(name, entry)| (name, entry.seq, &entry.tag)),
+        )
     }
 }
 
 /// SHA-256 over name, sequence number and tag of each record, in the order of names.
-pub(crate) fn digest<'a>(
-    entries: impl Iterator<Item = (&'a NameHash, u64, &'a Tag)>,
-) -> [u8; 32] {
+pub(crate) fn digest<'a>(entries: impl Iterator<Item = (&'a NameHash, u64, &'a Tag)>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for (name, seq, tag) in entries {
         hash.update(name.0);
@@ -117,8 +123,10 @@ mod tests {
     #[test]
     fn a_place_is_what_it_was_made_of() {
         for (number, offset) in [(1, 0), (77, 1 << 39), (u64::MAX, Place::OFFSET)] {
-            let (journal, snapshot) =
-                (Place::journal(number, offset), Place::snapshot(number, offset));
+            let (journal, snapshot) = (
+                Place::journal(number, offset),
+                Place::snapshot(number, offset),
+            );
             assert!(!journal.is_snapshot() && snapshot.is_snapshot());
             assert!(journal.is_of(number) && snapshot.is_of(number));
             assert!(!journal.is_of(number ^ 1));

@@ -37,17 +37,29 @@ impl Default for Tuning {
 impl Tuning {
     /// By how much a journal of this size grows: seldom, where much is written.
     pub(crate) fn step_at(&self, len: u64) -> u64 {
-        if len < 4 * self.step { self.step } else { 4 * self.step }
+        if len < 4 * self.step {
+            self.step
+        } else {
+            4 * self.step
+        }
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests let it fail")]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "tests let it fail"
+    )]
     pub(crate) fn before_write(&self) -> io::Result<()> {
         Ok(())
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests let it fail")]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "tests let it fail"
+    )]
     pub(crate) fn before_sync(&self) -> io::Result<()> {
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fuse_fs::Touched;
 use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp};
 use store::{
     ConfigMeta, Operator, SecretMeta, SetOptions, Unlock, UnsealError, UnsealReport, Value,
@@ -9,7 +10,8 @@ use store::{
 };
 use sys::lock::lock;
 
-use super::Host;
+use super::{Host, ourselves};
+use crate::injector;
 
 /// Why an act was not done.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,7 @@ impl Host {
         for service in allowed {
             log::info!("{}: granted {name} to {service}", operator.name());
             let touched = self.views.granted(service, std::slice::from_ref(name));
-            self.injector.pass_on(touched);
+            self.tell(touched);
         }
         Ok(meta)
     }
@@ -97,7 +99,7 @@ impl Host {
     fn published(&self, operator: &Operator, meta: &SecretMeta) {
         let (name, version) = (&meta.name, meta.newest().number);
         log::info!("{}: {name} is at version {version}", operator.name());
-        self.injector.pass_on(self.views.secret_changed(name));
+        self.tell(self.views.secret_changed(name));
     }
 
     /// Deletes a secret; gives the services that had it.
@@ -110,7 +112,7 @@ impl Host {
         let services = deletion.services().to_vec();
         let touched = self.views.denied(None, std::slice::from_ref(name));
         let durable = deletion.commit();
-        self.injector.pass_on(touched);
+        self.tell(touched);
         let what = || format!("secret {name}");
         durable.map_err(|source| ActError::NotDurable {
             what: what(),
@@ -134,7 +136,7 @@ impl Host {
         if until.is_some() {
             self.housekeeping.wake();
         }
-        self.injector.pass_on(self.views.granted(service, names));
+        self.tell(self.views.granted(service, names));
         Ok(())
     }
 
@@ -152,7 +154,7 @@ impl Host {
         let not_granted = revocation.not_granted().to_vec();
         let touched = self.views.denied(Some(service), &revoked);
         let durable = revocation.commit();
-        self.injector.pass_on(touched);
+        self.tell(touched);
         let what = || format!("{} of {service}", list(&revoked));
         durable.map_err(|source| ActError::NotDurable {
             what: what(),
@@ -179,8 +181,26 @@ impl Host {
     /// Takes what has expired out of the views: the kernel's caches know nothing of a grant's end.
     pub fn expired(&self, service: &ServiceName, names: &[SecretName]) {
         log::info!("the grant of {} to {service} has expired", list(names));
+        for name in names {
+            let found = ourselves().and_then(|us| self.store.list(&us, name.as_str()).ok());
+            let secret = found
+                .into_iter()
+                .flatten()
+                .find(|secret| secret.name == *name);
+            if let Some(secret) = secret {
+                self.views.recall(secret);
+            }
+        }
         self.injector
             .pass_on(self.views.denied(Some(service), names));
+    }
+
+    /// Tells the injector what has changed, and the kernel which names are no more. In this order:
+    /// a name that is unlinked while the kernel knows it is a DELETE for its watchers.
+    pub(super) fn tell(&self, mut touched: Touched) {
+        let gone = std::mem::take(&mut touched.gone);
+        self.injector.pass_on(touched);
+        injector::warn_of_stuck(&self.views.forget_gone(gone));
     }
 
     /// Makes a config.
@@ -242,7 +262,7 @@ impl Host {
         }
         self.remark(report.warnings.clone());
         self.carry_holds();
-        self.injector.pass_on(self.views.unsealed());
+        self.tell(self.views.unsealed());
         self.housekeeping.wake();
         Ok(report)
     }

@@ -140,11 +140,12 @@ fn take_over(
                 .extend(records.iter().map(|record| record.number));
         }
     }
-    log::info!(
-        "{} instances on {} connections",
-        records.len(),
-        if known { "known" } else { "new" }
-    );
+    let how = match (known, taken_over) {
+        (true, _) => "served already",
+        (false, true) => "taken over",
+        (false, false) => "new",
+    };
+    log::info!("instances: {}; connections: {how}", records.len());
     drop(served);
     host.carry_holds();
     for (number, entries) in grown {
@@ -269,7 +270,7 @@ impl Host {
             .reload(record.number, config, from, record.reloads)
         {
             Ok(touched) => {
-                self.injector.pass_on(touched);
+                self.tell(touched);
                 Reply::Ok
             }
             Err(error) => refused(record, error),

@@ -1,6 +1,5 @@
 //! The adapter to fuser. Nothing is cached: every look-up, size and byte is asked for again.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -16,6 +15,7 @@ use fuser::{
 use model::Timestamp;
 use sys::lock::lock;
 
+use super::names::Names;
 use super::{CtlError, CtlLine, OperatorActs};
 use crate::adapter::{attributes, kind};
 use crate::errno::Refusal;
@@ -53,35 +53,6 @@ pub(super) struct OperatorTree {
     acts: Arc<dyn OperatorActs>,
     names: Mutex<Names>,
     commands: SyncSender<Written>,
-}
-
-/// Inode numbers of what is below `store` and `grants`. They begin where no earlier secretsd's did,
-/// so that one of those is not taken for another.
-struct Names {
-    next: u64,
-    by_name: HashMap<(u64, String), u64>,
-    by_number: HashMap<u64, (u64, String)>,
-}
-
-impl Names {
-    fn new() -> Names {
-        Names {
-            next: crate::tree::now().0 << 24,
-            by_name: HashMap::new(),
-            by_number: HashMap::new(),
-        }
-    }
-
-    fn number(&mut self, folder: u64, name: &str) -> u64 {
-        let key = (folder, name.to_owned());
-        if let Some(number) = self.by_name.get(&key) {
-            return *number;
-        }
-        self.next += 1;
-        self.by_number.insert(self.next, key.clone());
-        self.by_name.insert(key, self.next);
-        self.next
-    }
 }
 
 impl OperatorTree {
@@ -127,7 +98,7 @@ impl OperatorTree {
     }
 
     fn content_of(&self, ino: u64) -> Result<Vec<u8>, Refusal> {
-        let found = lock(&self.names).by_number.get(&ino).cloned();
+        let found = lock(&self.names).name(ino);
         let (folder, name) = found.ok_or(Refusal::Superseded)?;
         self.content(folder, &name)
     }

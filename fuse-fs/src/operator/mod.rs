@@ -10,6 +10,7 @@
 
 mod adapter;
 mod ctl;
+mod names;
 
 use std::io;
 use std::os::fd::OwnedFd;

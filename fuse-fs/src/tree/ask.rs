@@ -246,8 +246,9 @@ impl Views {
         } else {
             None
         };
-        let pinned =
-            process.and_then(|process| self.pins.version(process, key.number, &name, ino.entry()));
+        let pinned = process
+            .and_then(|process| self.pins.version(process, key.number, &name, ino.entry()))
+            .filter(|older| self.has_file(ino, *older));
         let wanted = pinned.or(newest);
         if wanted != Some(ino.version()) {
             return Err(Refusal::Superseded);
@@ -257,6 +258,19 @@ impl Views {
                 .opened(process, key.number, &name, ino.entry(), ino.version());
         }
         Ok(())
+    }
+
+    /// A process is kept to an older version only for files which that one has.
+    fn has_file(&self, ino: Ino, version: u32) -> bool {
+        let state = read(&self.state);
+        let has = || {
+            let instance = instance_of(&state, ino)?;
+            let meaning = instance.meaning(ino.entry()).ok_or(Refusal::NoEntry)?;
+            let slot = &instance.slots[meaning.slot];
+            let version = self.version(&state, slot, standing(slot)?, version)?;
+            Ok::<_, Refusal>(shows(&version, meaning.field.as_ref()))
+        };
+        has().unwrap_or(false)
     }
 
     /// Gives bytes of a file to `give`, which answers.
@@ -312,43 +326,6 @@ impl Views {
         self.store
             .open_value(&permit, ino.version(), field.as_ref())
             .map_err(refusal)
-    }
-}
-
-impl Instance {
-    fn folder(&self, ino: Ino) -> Attr {
-        Attr {
-            ino,
-            is_folder: true,
-            size: 0,
-            changed: self.made,
-            uid: self.uid,
-            gid: self.gid,
-            mode: self.modes.folder,
-        }
-    }
-
-    fn file(&self, ino: Ino, size: u64, changed: Timestamp) -> Attr {
-        Attr {
-            ino,
-            is_folder: false,
-            size,
-            changed,
-            uid: self.uid,
-            gid: self.gid,
-            mode: self.modes.file,
-        }
-    }
-
-    fn version(
-        &self,
-        entry: u16,
-        version: &VersionMeta,
-        field: Option<&FieldName>,
-    ) -> Result<Attr, Refusal> {
-        let size = version.size_of(field).ok_or(Refusal::NoEntry)?;
-        let ino = Ino::new(self.key.number, entry, version.number);
-        Ok(self.file(ino, size, version.created))
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::{ConfigName, Entry, SecretName, ServiceName, Tree};
+use model::{ConfigName, SecretName, ServiceName, Tree};
 use store::{Permit, SecretMeta, VersionMeta};
 use sys::lock::{lock, read, write};
 
 use super::config::{Merged, Sources};
-use super::forget::{Stale, names_of, ring};
+use super::forget::{Stale, names_of, ring, ring_alias, unlinks_of};
 use super::instance::Instance;
 use super::{Newest, State, Views};
 use crate::inode::Ino;
@@ -20,8 +20,6 @@ use crate::spec::Touched;
 
 /// How long an operator waits for names to be forgotten everywhere.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A revoke is done before names are forgotten: this is for listings alone.
-const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Views {
     /// A secret has a new version: its names lead to that one when this returns.
@@ -48,9 +46,7 @@ impl Views {
                 }
                 if instance.slots[slot].is_shown() {
                     stale.extend(names_of(instance, slot));
-                    touched
-                        .rings
-                        .extend(self.rings_of(instance, slot, meta.newest()));
+                    self.ring_secret(instance, slot, meta.newest(), &mut touched);
                     if meta.keep == 0
                         && let Some(old) = &old
                     {
@@ -87,7 +83,7 @@ impl Views {
         let mut touched = Touched::default();
         for name in secrets {
             for number in self.asking(service, name) {
-                touched.new_entries.extend(self.show_secret(number, name));
+                self.show_secret(number, name, &mut touched);
             }
         }
         touched
@@ -109,8 +105,8 @@ impl Views {
             .collect()
     }
 
-    /// Gives one instance one secret, if it may have it; its entries, if they grew.
-    fn show_secret(&self, number: u32, name: &SecretName) -> Option<(u32, Vec<Entry>)> {
+    /// Gives one instance one secret, if it may have it.
+    fn show_secret(&self, number: u32, name: &SecretName, touched: &mut Touched) -> Option<()> {
         let permit = self
             .permit(read(&self.state).instances.get(&number)?, name)
             .ok()?;
@@ -118,16 +114,27 @@ impl Views {
         let mut state = write(&self.state);
         let instance = state.instances.get_mut(&number)?;
         let slot = instance.slot(name.as_str())?;
-        let grew = instance.number_fields(slot, meta.newest()).ok()?;
+        if instance.number_fields(slot, meta.newest()).ok()? {
+            touched.new_entries.push((number, instance.entries()));
+        }
         instance.slots[slot].permit = Some(permit);
-        let entries = grew.then(|| (number, instance.entries()));
+        self.ring_secret(instance, slot, meta.newest(), touched);
         put_newest(&mut state, meta);
-        entries
+        Some(())
+    }
+
+    /// What the store says of a secret that no instance may read any more: those that an earlier
+    /// secretsd served may have it open, and a denial has to know how many versions there are.
+    pub fn recall(&self, secret: SecretMeta) {
+        let mut state = write(&self.state);
+        if !state.newest.contains_key(&secret.name) {
+            put_newest(&mut state, secret);
+        }
     }
 
     /// Secrets were revoked from a service (`None`: deleted, for everyone), and the store denies them
     /// already. When this returns nobody reads them any more: not by a name, a descriptor, or a
-    /// mapping.
+    /// mapping. The names themselves go by [`Touched::unlinks`] and [`Touched::gone`].
     pub fn denied(&self, service: Option<&ServiceName>, secrets: &[SecretName]) -> Touched {
         let _changing = lock(&self.changing);
         for name in secrets {
@@ -135,7 +142,7 @@ impl Views {
         }
         self.wait_for_handlers();
         let mut inodes = Vec::new();
-        let mut stale = Vec::new();
+        let mut touched = Touched::default();
         {
             let state = read(&self.state);
             for name in secrets {
@@ -146,7 +153,8 @@ impl Views {
                     if service.is_none_or(|service| instance.service == *service) {
                         let newest = state.newest.get(name).map_or(0, |one| one.version.number);
                         inodes.extend(self.live_versions(instance, slot, newest));
-                        stale.extend(names_of(instance, slot));
+                        touched.gone.0.extend(names_of(instance, slot));
+                        touched.unlinks.extend(unlinks_of(instance, slot));
                     }
                 }
             }
@@ -158,11 +166,7 @@ impl Views {
                 state.newest.remove(name);
             }
         }
-        let stuck = self.forget_names(stale, SHORT_PATIENCE);
-        Touched {
-            stuck,
-            ..Touched::default()
-        }
+        touched
     }
 
     /// Stored configs have changed: what they say is shown when this returns.
@@ -210,20 +214,27 @@ impl Views {
                     touched.new_entries.push((number, instance.entries()));
                 }
                 for name in names {
-                    // A version that came again, after a config was deleted, must not show what it
-                    // was before.
-                    if let Some((entry, version)) = instance.config.find(&name) {
-                        inodes.push(Ino::new(number, entry, version));
-                        touched
-                            .rings
-                            .push(ring(Tree::Config, number, name.as_str()));
-                    }
-                    stale.push(Stale {
+                    let own = ring(Tree::Config, number, name.as_str());
+                    let name_there = Stale {
                         tree: Tree::Config,
                         instance: number,
                         folder: Ino::instance_folder(number),
                         name: name.as_str().into(),
-                    });
+                    };
+                    let Some((entry, version)) = instance.config.find(&name) else {
+                        touched.unlinks.push(own);
+                        touched.gone.0.push(name_there);
+                        continue;
+                    };
+                    // A version that came again, after a config was deleted, must not show what it
+                    // was before.
+                    inodes.push(Ino::new(number, entry, version));
+                    stale.push(name_there);
+                    touched.rings.push(own);
+                    // As a watch stays with its inode.
+                    let known = self.config_inodes.versions(number, entry);
+                    let older = known.into_iter().filter(|ino| ino.version() != version);
+                    older.for_each(|ino| ring_alias(Tree::Config, ino, &mut touched));
                 }
             }
         }
@@ -240,31 +251,25 @@ impl Views {
         let _changing = lock(&self.changing);
         self.wait_for_handlers();
         let mut stale = Vec::new();
-        let mut secret = Vec::new();
-        let mut config = Vec::new();
-        {
+        let (secret, config) = {
             let state = read(&self.state);
             for instance in state.instances.values() {
                 let number = instance.key.number;
                 for slot in 0..instance.slots.len() {
-                    let newest = state.newest.get(&instance.slots[slot].name);
-                    let newest = newest.map_or(0, |newest| newest.version.number);
-                    secret.extend(self.live_versions(instance, slot, newest));
                     stale.extend(names_of(instance, slot));
                 }
-                config.extend(self.config_inodes.of_instance(number));
                 stale.extend(instance.config.list().map(|key| Stale {
                     tree: Tree::Config,
                     instance: number,
                     folder: Ino::instance_folder(number),
                     name: key.as_str().into(),
                 }));
-                config.extend(instance.config.list().filter_map(|key| {
-                    let (entry, version) = instance.config.find(key)?;
-                    Some(Ino::new(number, entry, version))
-                }));
             }
-        }
+            (
+                self.all_live(&state, Tree::Secret),
+                self.all_live(&state, Tree::Config),
+            )
+        };
         self.forget_inodes(Tree::Secret, &secret);
         self.forget_inodes(Tree::Config, &config);
         self.forget_names(stale, PATIENCE);

@@ -4,7 +4,7 @@
 //! revocation; the second may be held up by a service, and nothing depends on it, because an open
 //! by an old name is answered with "look again".
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,13 +12,19 @@ use model::{ServiceName, Tree};
 use store::VersionMeta;
 use sys::lock::read;
 
-use super::Views;
+use super::ask::instance_of;
 use super::instance::Instance;
+use super::{State, Views};
+use crate::errno::Refusal;
 use crate::inode::Ino;
-use crate::spec::RingPath;
+use crate::spec::{Gone, RingPath, Touched};
+
+/// A revoke is done before names are forgotten: this is for listings alone.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A name that the kernel has to forget.
-pub(super) struct Stale {
+#[derive(Debug)]
+pub(crate) struct Stale {
     pub tree: Tree,
     pub instance: u32,
     pub folder: Ino,
@@ -42,29 +48,88 @@ impl Views {
         instance.entries_of(slot).flat_map(of_entry).collect()
     }
 
-    /// Watchers of the name and of its folder; and, as a watch stays with its inode, watchers of
-    /// each older version.
-    pub(super) fn rings_of(
+    /// Wakes watchers of the name and of its folder; and, as a watch stays with its inode, watchers
+    /// of each older version.
+    pub(super) fn ring_secret(
         &self,
         instance: &Instance,
         slot: usize,
         newest: &VersionMeta,
-    ) -> Vec<RingPath> {
+        touched: &mut Touched,
+    ) {
         let number = instance.key.number;
         let slot_name = instance.slots[slot].name.as_str();
-        let names = newest.sizes.iter().map(|(field, _)| match field {
-            None => ring(Tree::Secret, number, slot_name),
-            Some(field) => ring(Tree::Secret, number, &format!("{slot_name}/{field}")),
-        });
-        let older = instance
-            .entries_of(slot)
-            .flat_map(|entry| self.secret_inodes.versions(number, entry))
+        touched
+            .rings
+            .extend(newest.sizes.iter().map(|(field, _)| match field {
+                None => ring(Tree::Secret, number, slot_name),
+                Some(field) => ring(Tree::Secret, number, &format!("{slot_name}/{field}")),
+            }));
+        let permit = instance.slots[slot].permit.as_ref();
+        let is_there =
+            |version| permit.is_some_and(|permit| self.store.version(permit, version).is_ok());
+        self.live_versions(instance, slot, newest.number)
+            .into_iter()
             .filter(|ino| ino.version() != 0 && ino.version() != newest.number)
-            .map(|ino| RingPath {
-                tree: Tree::Secret,
-                path: PathBuf::from(".inode").join(ino.0.to_string()),
-            });
-        names.chain(older).collect()
+            // Of what another secretsd gave out, only what the store still has can be watched.
+            .filter(|ino| !instance.inherited || is_there(ino.version()))
+            .for_each(|ino| ring_alias(Tree::Secret, ino, touched));
+    }
+
+    /// Every inode that the kernel may hold of a tree.
+    pub(super) fn all_live(&self, state: &State, tree: Tree) -> Vec<Ino> {
+        let mut inodes = Vec::new();
+        for (number, instance) in &state.instances {
+            match tree {
+                Tree::Secret => {
+                    for slot in 0..instance.slots.len() {
+                        let newest = state.newest.get(&instance.slots[slot].name);
+                        let newest = newest.map_or(0, |newest| newest.version.number);
+                        inodes.extend(self.live_versions(instance, slot, newest));
+                    }
+                }
+                Tree::Config => {
+                    inodes.extend(self.config_inodes.of_instance(*number));
+                    inodes.extend(instance.config.list().filter_map(|key| {
+                        let (entry, version) = instance.config.find(key)?;
+                        Some(Ino::new(*number, entry, version))
+                    }));
+                }
+            }
+        }
+        inodes
+    }
+
+    /// The second half of taking names away, after the injector has unlinked them, or could not.
+    /// Gives the instances that kept us waiting for too long.
+    pub fn forget_gone(&self, gone: Gone) -> Vec<(u32, ServiceName)> {
+        self.forget_names(gone.0, SHORT_PATIENCE)
+    }
+
+    /// May a name be unlinked through the master mount? Only one that is not shown: the kernel and
+    /// its watchers learn what is so already.
+    pub(crate) fn unlink(&self, tree: Tree, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
+        let name = name.to_str().ok_or(Refusal::NoEntry)?;
+        let state = read(&self.state);
+        let instance = instance_of(&state, parent)?;
+        let is_shown = match tree {
+            Tree::Secret if parent == Ino::instance_folder(instance.key.number) => {
+                let slot = instance.slot(name).ok_or(Refusal::NoEntry)?;
+                instance.slots[slot].is_shown()
+            }
+            Tree::Secret => {
+                let meaning = instance.meaning(parent.entry()).ok_or(Refusal::NoEntry)?;
+                instance.slots[meaning.slot].is_shown()
+            }
+            Tree::Config => {
+                let key = name.parse().map_err(|_| Refusal::NoEntry)?;
+                instance.config.find(&key).is_some()
+            }
+        };
+        if is_shown || self.is_sealed() {
+            return Err(Refusal::ReadOnly);
+        }
+        Ok(())
     }
 
     /// Drops pages, mappings and attributes: the barrier of a revocation. Needs no lock of a folder.
@@ -128,9 +193,39 @@ pub(super) fn names_of(instance: &Instance, slot: usize) -> Vec<Stale> {
     fields.chain(std::iter::once(own)).collect()
 }
 
+/// The files of a secret, as the injector unlinks them. A folder stays: see the adapter's `rmdir`.
+pub(super) fn unlinks_of(instance: &Instance, slot: usize) -> Vec<RingPath> {
+    let number = instance.key.number;
+    let slot = &instance.slots[slot];
+    let name = slot.name.as_str();
+    if slot.fields.is_empty() {
+        return vec![ring(Tree::Secret, number, name)];
+    }
+    let fields = slot.fields.iter();
+    fields
+        .map(|(field, _)| ring(Tree::Secret, number, &format!("{name}/{field}")))
+        .collect()
+}
+
 pub(super) fn ring(tree: Tree, instance: u32, path: &str) -> RingPath {
     RingPath {
         tree,
         path: PathBuf::from(instance.to_string()).join(path),
     }
+}
+
+/// Wakes watchers of an inode that no name leads to any more. Afterwards the name by which the
+/// injector has found it must go, or the kernel keeps the inode for it, and the store the version.
+pub(super) fn ring_alias(tree: Tree, ino: Ino, touched: &mut Touched) {
+    let name = ino.0.to_string();
+    touched.rings.push(RingPath {
+        tree,
+        path: PathBuf::from(".inode").join(&name),
+    });
+    touched.gone.0.push(Stale {
+        tree,
+        instance: ino.instance(),
+        folder: Ino::ALIAS,
+        name: name.into(),
+    });
 }

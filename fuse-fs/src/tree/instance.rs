@@ -3,7 +3,10 @@
 use model::{ConfigKey, Entry, FieldName, Modes, SecretName, ServiceName, Timestamp, Tree};
 use store::{Permit, Shape, VersionMeta};
 
+use super::ask::Attr;
 use super::config::{ConfigTree, Sources};
+use crate::errno::Refusal;
+use crate::inode::Ino;
 use crate::spec::{InstanceKey, InstanceSpec, MakeError};
 
 /// A secret that the manifest asks for.
@@ -169,6 +172,46 @@ impl Instance {
                 field: None,
             });
         secrets.chain(keys).collect()
+    }
+}
+
+impl Instance {
+    /// What a folder of it looks like.
+    pub fn folder(&self, ino: Ino) -> Attr {
+        Attr {
+            ino,
+            is_folder: true,
+            size: 0,
+            changed: self.made,
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.modes.folder,
+        }
+    }
+
+    /// What a file of it looks like.
+    pub fn file(&self, ino: Ino, size: u64, changed: Timestamp) -> Attr {
+        Attr {
+            ino,
+            is_folder: false,
+            size,
+            changed,
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.modes.file,
+        }
+    }
+
+    /// What one file of a version looks like.
+    pub fn version(
+        &self,
+        entry: u16,
+        version: &VersionMeta,
+        field: Option<&FieldName>,
+    ) -> Result<Attr, Refusal> {
+        let size = version.size_of(field).ok_or(Refusal::NoEntry)?;
+        let ino = Ino::new(self.key.number, entry, version.number);
+        Ok(self.file(ino, size, version.created))
     }
 }
 

@@ -25,6 +25,7 @@ use store::{State as StoreState, Store, VersionMeta};
 use sys::lock::{read, write};
 
 pub(crate) use self::ask::{Attr, Caller, Ttl};
+pub(crate) use self::forget::Stale;
 use self::instance::Instance;
 use self::pins::Pins;
 use crate::live::Live;
@@ -100,9 +101,13 @@ impl Views {
         Turn(read(&self.turn))
     }
 
-    /// A connection is served from now on. What another connection of the tree had is void.
+    /// A connection is served from now on. What another connection of the tree had is void: it was
+    /// lost, and answers nobody, but descriptors and mappings that a service has of it would read on
+    /// from the kernel's cache, where no revocation reaches them once the device is closed.
     pub(crate) fn serves(&self, tree: Tree, kernel: Notifier, fresh: bool) {
         if fresh {
+            let inodes = self.all_live(&read(&self.state), tree);
+            self.forget_inodes(tree, &inodes);
             self.inodes(tree).clear(&self.store);
         }
         *write(self.kernel(tree)) = Some(kernel);

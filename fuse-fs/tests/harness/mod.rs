@@ -129,8 +129,25 @@ impl Host {
         let (web, names) = ("web".parse().unwrap(), [name.parse().unwrap()]);
         let revocation = self.store.revoke(&self.operator, &web, &names).unwrap();
         let touched = self.views.denied(Some(&web), &names);
-        assert!(touched.stuck.is_empty());
         revocation.commit().unwrap();
+        self.unlink(touched);
+    }
+
+    /// What the injector does about names that are no more, and what comes after it.
+    pub fn unlink(&self, touched: Touched) {
+        for one in &touched.unlinks {
+            let tree = match one.tree {
+                Tree::Secret => "secret",
+                Tree::Config => "config",
+            };
+            match std::fs::remove_file(self.folder.join(tree).join(&one.path)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    panic!("{one:?}: {error}")
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(self.views.forget_gone(touched.gone), []);
     }
 
     pub fn spec(&self, secrets: &[&str], config: &[(&str, &str)]) -> InstanceSpec {

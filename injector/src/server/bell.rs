@@ -208,10 +208,6 @@ pub(super) fn unlink(master: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     };
     match rustix::fs::unlinkat(parent.as_fd(), name, AtFlags::empty()) {
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE) => Ok(()),
-        // A secret with fields is a folder.
-        Err(rustix::io::Errno::ISDIR) => {
-            Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
-        }
         left => Ok(left?),
     }
 }

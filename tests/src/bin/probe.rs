@@ -178,10 +178,15 @@ impl State {
             Ask::Who => Answer::Who(
                 rustix::process::getuid().as_raw(),
                 rustix::process::getgid().as_raw(),
-                rustix::process::getgroups()?.iter().map(|gid| gid.as_raw()).collect(),
+                rustix::process::getgroups()?
+                    .iter()
+                    .map(|gid| gid.as_raw())
+                    .collect(),
             ),
             Ask::Environment => Answer::Names(
-                std::env::vars().map(|(name, value)| format!("{name}={value}")).collect(),
+                std::env::vars()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect(),
             ),
             Ask::Loop(path, allowed) => {
                 self.start_loop(path, allowed);
@@ -189,7 +194,11 @@ impl State {
             }
             Ask::LoopEnds => {
                 self.ended.store(true, Ordering::SeqCst);
-                let failures = self.loops.drain(..).flat_map(|one| one.join().unwrap()).collect();
+                let failures = self
+                    .loops
+                    .drain(..)
+                    .flat_map(|one| one.join().unwrap())
+                    .collect();
                 self.ended.store(false, Ordering::SeqCst);
                 Answer::Loops(self.rounds.swap(0, Ordering::SeqCst), failures)
             }
@@ -263,8 +272,9 @@ fn try_to(change: Change, path: &str) -> Result<(), Errno> {
         Change::Link => rustix::fs::link(path, beside),
         Change::Symlink => rustix::fs::symlink("/etc/passwd", beside),
         Change::Unlink => rustix::fs::unlink(path),
-        Change::Chmod => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
-            .map_err(errno),
+        Change::Chmod => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(errno)
+        }
         Change::Touch => {
             let now = rustix::fs::Timespec {
                 tv_sec: 0,

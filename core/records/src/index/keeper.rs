@@ -17,8 +17,11 @@ use crate::name::NameHash;
 
 /// What was put lies in sled's memory no longer than this.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
-/// sled syncing and closing its files takes less, or is stuck.
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// Syncing and closing its files takes an index less, or it is stuck and may be left to itself: the
+/// next open finds it without a mark, or behind.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// One call takes an index less, or it is stuck: sled waits for ever for a write that failed.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// Where the keeper gets what it puts.
 pub(crate) trait Source: Send + Sync + 'static {
@@ -34,6 +37,10 @@ pub(crate) struct Keeper {
     /// Everything up to this transaction is in the index.
     applied: AtomicU64,
     failed: AtomicBool,
+    /// Since when the thread is in one call of the index: milliseconds since `began`, plus 1; 0: it
+    /// is in none.
+    calling: AtomicU64,
+    began: Instant,
     keys: Keys,
     work: Mutex<Work>,
     changed: Condvar,
@@ -65,18 +72,23 @@ impl Keeper {
             index: RwLock::new(Some(index)),
             applied: AtomicU64::new(applied),
             failed: AtomicBool::new(false),
+            calling: AtomicU64::new(0),
+            began: Instant::now(),
             keys: keys.clone(),
             work: Mutex::default(),
             changed: Condvar::new(),
         });
         let own = keeper.clone();
-        thread::Builder::new().name("records-index".into()).spawn(move || own.run(&*source))?;
+        thread::Builder::new()
+            .name("records-index".into())
+            .spawn(move || own.run(&*source))?;
         Ok(keeper)
     }
 
     /// What the index has under a name, if it should have transaction `seq`.
     pub(crate) fn get(&self, name: &NameHash, seq: u64) -> Answer {
-        if seq > self.applied.load(Ordering::Acquire) || self.failed.load(Ordering::Acquire) {
+        let failed = self.failed.load(Ordering::Acquire) || self.is_stuck();
+        if failed || seq > self.applied.load(Ordering::Acquire) {
             return Answer::NotYet;
         }
         let index = read(&self.index).clone();
@@ -104,6 +116,14 @@ impl Keeper {
     pub(crate) fn behind(&self) -> u64 {
         let work = lock(&self.work);
         (work.names.len() + work.in_hand) as u64
+    }
+
+    /// Whether the index has not returned from a call for so long that it may never do.
+    pub(crate) fn is_stuck(&self) -> bool {
+        match self.calling.load(Ordering::Acquire) {
+            0 => false,
+            since => self.began.elapsed() > STUCK_AFTER + Duration::from_millis(since),
+        }
     }
 
     /// Ends the thread: what is left is taken if that is done within `grace`, then the index is made
@@ -134,20 +154,33 @@ impl Keeper {
     }
 
     fn wait<'a>(&self, work: MutexGuard<'a, Work>, time: Duration) -> MutexGuard<'a, Work> {
-        self.changed.wait_timeout(work, time).unwrap_or_else(PoisonError::into_inner).0
+        self.changed
+            .wait_timeout(work, time)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 
     fn run(&self, source: &dyn Source) {
         // Whatever happens here, nobody waits for us for ever.
         let _ended = Ended(self);
-        let Some(index) = read(&self.index).clone() else { return };
+        let Some(index) = read(&self.index).clone() else {
+            return;
+        };
         if let Err(IndexError(why)) = self.keep(&*index, source) {
             // Before anybody begins another: nobody asks this one again.
             self.failed.store(true, Ordering::Release);
             source.index_failed(&why);
         }
-        drop(index);
         *write(&self.index) = None;
+    }
+
+    /// Calls the index; whoever looks sees for how long.
+    fn call<T>(&self, call: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+        let since = self.began.elapsed().as_millis() as u64 + 1;
+        self.calling.store(since, Ordering::Release);
+        let done = call();
+        self.calling.store(0, Ordering::Release);
+        done
     }
 
     fn keep(&self, index: &dyn Index, source: &dyn Source) -> Result<(), IndexError> {
@@ -171,10 +204,10 @@ impl Keeper {
             drop(work);
             if names.is_empty() && mark.is_none() {
                 if stopping {
-                    return index.sync();
+                    return self.call(|| index.sync());
                 }
                 dirty = None;
-                index.flush()?;
+                self.call(|| index.flush())?;
                 continue;
             }
             if !self.apply(index, source, names)? {
@@ -183,13 +216,13 @@ impl Keeper {
                 return if discard { Ok(()) } else { index.sync() };
             }
             if let Some(mark) = mark {
-                index.set_mark(&mark.bytes(&self.keys))?;
+                self.call(|| index.set_mark(&mark.bytes(&self.keys)))?;
                 self.applied.store(mark.seq, Ordering::Release);
             }
             let since = *dirty.get_or_insert_with(Instant::now);
             if since.elapsed() >= FLUSH_AFTER {
                 dirty = None;
-                index.flush()?;
+                self.call(|| index.flush())?;
             }
         }
     }
@@ -203,8 +236,8 @@ impl Keeper {
     ) -> Result<bool, IndexError> {
         for (name, count) in names.into_iter().zip(1u32..) {
             match source.current(&name).map_err(IndexError)? {
-                Some((seq, record)) => index.put(&name, seq, &record)?,
-                None => index.remove(&name)?,
+                Some((seq, record)) => self.call(|| index.put(&name, seq, &record))?,
+                None => self.call(|| index.remove(&name))?,
             }
             if count % 64 == 0 {
                 let mut work = lock(&self.work);

@@ -64,7 +64,10 @@ impl Mark {
         let (mut seq, mut chain) = ([0; 8], [0; 32]);
         seq.copy_from_slice(&bytes[..8]);
         chain.copy_from_slice(&bytes[8..40]);
-        let mark = Self { seq: u64::from_le_bytes(seq), chain };
+        let mark = Self {
+            seq: u64::from_le_bytes(seq),
+            chain,
+        };
         same(&mark.bytes(keys), bytes).then_some(mark)
     }
 }

@@ -7,9 +7,12 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Index, IndexError};
@@ -20,12 +23,14 @@ use crate::name::NameHash;
 const CACHE: u64 = 16 << 20;
 /// Shorter than any name.
 const MARK: &[u8] = b"mark";
-/// A database that was just closed may hold its lock a little longer, in threads of its own.
-const LOCK_WAIT: Duration = Duration::from_secs(3);
+/// A database that was just closed may hold its lock a little longer, in threads of its own. One that
+/// failed may hold it until the process ends. Nobody else has it: the store's folder is locked.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct SledIndex {
     folder: PathBuf,
     db: Option<sled::Db>,
+    failed: AtomicBool,
 }
 
 /// Why there is no index.
@@ -43,8 +48,10 @@ impl SledIndex {
         let began = Instant::now();
         let db = loop {
             // Without a configuration of its own each time: one that has failed remembers the error.
-            let config =
-                sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(None);
+            let config = sled::Config::new()
+                .path(folder)
+                .cache_capacity(CACHE)
+                .flush_every_ms(None);
             match catch_unwind(AssertUnwindSafe(|| config.open())) {
                 Ok(Ok(db)) => break db,
                 Ok(Err(error)) if is_locked(&error) && began.elapsed() < LOCK_WAIT => {
@@ -54,18 +61,26 @@ impl SledIndex {
                 Err(_) => return Err(OpenIndexError::Damaged("sled panicked opening it".into())),
             }
         };
-        let index = Self { folder: folder.to_path_buf(), db: Some(db) };
-        close_to_others(folder)
-            .map_err(|error| OpenIndexError::Unavailable(error.to_string()))?;
+        let index = Self {
+            folder: folder.to_path_buf(),
+            db: Some(db),
+            failed: AtomicBool::new(false),
+        };
+        close_to_others(folder).map_err(|error| OpenIndexError::Unavailable(error.to_string()))?;
         Ok(index)
     }
 
     fn call<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, IndexError> {
-        let db = self.db.as_ref().ok_or_else(|| IndexError("it is closed".into()))?;
-        match catch_unwind(AssertUnwindSafe(|| call(db))) {
+        let db = self
+            .db
+            .as_ref()
+            .ok_or_else(|| IndexError("it is closed".into()))?;
+        let done = match catch_unwind(AssertUnwindSafe(|| call(db))) {
             Ok(done) => done.map_err(|error| IndexError(error.to_string())),
             Err(_) => Err(IndexError("sled panicked".into())),
-        }
+        };
+        self.failed.fetch_or(done.is_err(), Ordering::Relaxed);
+        done
     }
 }
 
@@ -125,10 +140,22 @@ impl Index for SledIndex {
 }
 
 impl Drop for SledIndex {
+    /// sled flushes as it is dropped, and waits for ever for what it could not write: once it has
+    /// failed, that is done where nobody waits for it, and where it may hang.
     fn drop(&mut self) {
-        let db = self.db.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
-            log::warn!("sled panicked closing {}", self.folder.display());
+        let db = ManuallyDrop::new(self.db.take());
+        let close =
+            move || catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(db)))).is_err();
+        let panicked = if self.failed.load(Ordering::Relaxed) {
+            thread::Builder::new()
+                .name("records-failed".into())
+                .spawn(close)
+                .is_err()
+        } else {
+            close()
+        };
+        if panicked {
+            log::warn!("sled did not close {}", self.folder.display());
         }
     }
 }
@@ -146,7 +173,11 @@ fn prepare(folder: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let empty = || entry.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
+        let empty = || {
+            entry
+                .metadata()
+                .is_ok_and(|found| found.is_file() && found.len() == 0)
+        };
         if name.ends_with(".generating") || (name.starts_with("snap.") && empty()) {
             files::remove(&entry.path())?;
         }
@@ -174,11 +205,10 @@ fn classify(error: &sled::Error) -> OpenIndexError {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     match error {
         sled::Error::Io(io)
-            if is_locked(error)
-                || matches!(
-                    io.kind(),
-                    StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem
-                ) =>
+            if matches!(
+                io.kind(),
+                StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem
+            ) =>
         {
             OpenIndexError::Unavailable(error.to_string())
         }

@@ -75,7 +75,9 @@ impl Header {
         let bytes: [u8; MAC_AT] = payload.take()?;
         let mac = payload.take()?;
         let mut fields = Payload(&bytes);
-        let [format, kind, 0, 0] = fields.take()? else { return None };
+        let [format, kind, 0, 0] = fields.take()? else {
+            return None;
+        };
         let header = Self {
             kind: Kind::of(kind)?,
             sectors: fields.u32()?,
@@ -176,7 +178,11 @@ impl ChangeHeader {
             _ => return None,
         };
         // Transactions count from 1: no seq, nothing before.
-        Some(Self { name, before: (before.0 != 0).then_some(before), put })
+        Some(Self {
+            name,
+            before: (before.0 != 0).then_some(before),
+            put,
+        })
     }
 }
 
@@ -201,8 +207,21 @@ impl Frame {
     ) -> Self {
         buffer.clear();
         mac.add(chain);
-        let header = Header { kind, sectors: 0, file_len: 0, seq, transactions: 0, body: 0 };
-        let mut frame = Self { bytes: buffer, number, payload: 0, mac, header };
+        let header = Header {
+            kind,
+            sectors: 0,
+            file_len: 0,
+            seq,
+            transactions: 0,
+            body: 0,
+        };
+        let mut frame = Self {
+            bytes: buffer,
+            number,
+            payload: 0,
+            mac,
+            header,
+        };
         frame.push(&[0; HEADER]);
         frame
     }

@@ -15,8 +15,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use frame::{Before, ChangeHeader, Frame, Kind};
 use frame::{BODY, Payload, SECTOR, STAMP};
+pub(crate) use frame::{Before, ChangeHeader, Frame, Kind};
 pub(crate) use scan::{Begin, End, Found, Scan, scan};
 
 use crate::error::RecordsError;
@@ -54,7 +54,12 @@ impl Journal {
         extend(&file, 0, len)
             .and_then(|()| file.sync_all())
             .map_err(RecordsError::at("could not write", path))?;
-        let end = End { sector: 0, frame: 1, chain: [0; 32], file_len: len };
+        let end = End {
+            sector: 0,
+            frame: 1,
+            chain: [0; 32],
+            file_len: len,
+        };
         Ok(Self::at(file, path, number, end, tuning))
     }
 
@@ -102,7 +107,14 @@ impl Journal {
     /// Begins a frame; [`Journal::append`] writes it.
     pub(crate) fn frame(&mut self, keys: &Keys, kind: Kind, seq: u64) -> Frame {
         let buffer = std::mem::take(&mut self.buffer);
-        Frame::begin(buffer, self.end.frame, kind, seq, keys.frame(), &self.end.chain)
+        Frame::begin(
+            buffer,
+            self.end.frame,
+            kind,
+            seq,
+            keys.frame(),
+            &self.end.chain,
+        )
     }
 
     /// Where something in the next frame's payload will lie.
@@ -117,13 +129,20 @@ impl Journal {
         // before, so that a file which is cut later cannot look whole.
         self.grow(start + frame.file_bytes() + SECTOR)?;
         let (bytes, chain) = frame.finish(self.end.file_len);
-        if let Err(error) = self.tuning.before_write().and_then(|()| self.file.write_all_at(&bytes, start)) {
+        if let Err(error) = self
+            .tuning
+            .before_write()
+            .and_then(|()| self.file.write_all_at(&bytes, start))
+        {
             // Part of it may reach the disk yet. Another frame in its place could then be torn in a
             // way that looks like damage, so the zeros must be back first.
             let undone = write_zeros(&self.file, start, start + bytes.len() as u64)
                 .and_then(|()| self.sync());
             let error = RecordsError::at("could not write", &self.path)(error);
-            return Err(AppendError { error, unknown: undone.is_err() });
+            return Err(AppendError {
+                error,
+                unknown: undone.is_err(),
+            });
         }
         self.sync().map_err(|error| AppendError {
             error: RecordsError::at("could not sync", &self.path)(error),
@@ -154,11 +173,18 @@ impl Journal {
             // Nothing but zeros was written, behind everything that the frames speak of.
             let undone = self.file.set_len(from);
             let error = RecordsError::at("could not grow", path)(error);
-            return Err(AppendError { error, unknown: undone.is_err() });
+            return Err(AppendError {
+                error,
+                unknown: undone.is_err(),
+            });
         }
-        self.tuning.before_sync().and_then(|()| self.file.sync_all()).map_err(|error| {
-            AppendError { error: RecordsError::at("could not sync", path)(error), unknown: true }
-        })?;
+        self.tuning
+            .before_sync()
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| AppendError {
+                error: RecordsError::at("could not sync", path)(error),
+                unknown: true,
+            })?;
         self.end.file_len = to;
         Ok(())
     }
@@ -177,7 +203,10 @@ pub(crate) fn read_put(file: &File, offset: u64, name: &NameHash) -> io::Result<
     let other = || io::Error::new(io::ErrorKind::InvalidData, "another record lies there");
     let bytes = read_payload(file, offset, ChangeHeader::PUT)?;
     let header = ChangeHeader::read(&mut Payload(&bytes)).ok_or_else(other)?;
-    let (len, _) = header.put.filter(|_| header.name == *name).ok_or_else(other)?;
+    let (len, _) = header
+        .put
+        .filter(|_| header.name == *name)
+        .ok_or_else(other)?;
     if u64::from(len) > file.metadata()?.len() {
         return Err(other());
     }
@@ -205,7 +234,7 @@ fn extend(file: &File, from: u64, to: u64) -> io::Result<()> {
 }
 
 fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let mut at = from;
     while at < to {
         let now = ZEROS.len().min((to - at) as usize);

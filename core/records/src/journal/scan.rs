@@ -64,7 +64,11 @@ pub(crate) struct Scan {
 impl Scan {
     /// The last transaction, and the MAC of the frame that ended with it.
     pub(crate) fn mark(&self) -> Mark {
-        let (seq, chain) = self.commits.last().copied().unwrap_or((self.begin.seq, [0; 32]));
+        let (seq, chain) = self
+            .commits
+            .last()
+            .copied()
+            .unwrap_or((self.begin.seq, [0; 32]));
         Mark { seq, chain }
     }
 
@@ -80,7 +84,10 @@ impl Scan {
         // What the snapshot has folded in left no frame to compare with.
         let known = mark.seq <= self.begin.seq || self.commits.contains(&(mark.seq, mark.chain));
         if !known {
-            let what = format!("its transaction {} is not the one that the index has", mark.seq);
+            let what = format!(
+                "its transaction {} is not the one that the index has",
+                mark.seq
+            );
             return Err(RecordsError::damaged(path, what));
         }
         Ok(())
@@ -88,9 +95,22 @@ impl Scan {
 }
 
 pub(crate) fn scan(file: &File, path: &Path, keys: &Keys) -> Result<Scan, RecordsError> {
-    let len = file.metadata().map_err(RecordsError::at("could not read", path))?.len();
-    let scanner = Scanner { file, path, keys, len };
-    let mut end = End { sector: 0, frame: 1, chain: [0; 32], file_len: len };
+    let len = file
+        .metadata()
+        .map_err(RecordsError::at("could not read", path))?
+        .len();
+    let scanner = Scanner {
+        file,
+        path,
+        keys,
+        len,
+    };
+    let mut end = End {
+        sector: 0,
+        frame: 1,
+        chain: [0; 32],
+        file_len: len,
+    };
     let Some(first) = scanner.frame(&end)?.whole() else {
         return Err(scanner.damaged(&end, "there is no first frame"));
     };
@@ -164,7 +184,10 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn damaged(&self, at: &End, what: &str) -> RecordsError {
         let byte = at.sector * SECTOR;
-        RecordsError::damaged(self.path, format!("frame {} at byte {byte}: {what}", at.frame))
+        RecordsError::damaged(
+            self.path,
+            format!("frame {} at byte {byte}: {what}", at.frame),
+        )
     }
 
     fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, RecordsError> {
@@ -186,7 +209,11 @@ impl Scanner<'_> {
         if is_zero(&first) {
             // Sectors reach the disk in any order: the first may be the one that did not.
             let reach = self.rest(at, at.sector, true)?;
-            return Ok(if reach == 0 { Step::End } else { Step::Torn(reach) });
+            return Ok(if reach == 0 {
+                Step::End
+            } else {
+                Step::Torn(reach)
+            });
         }
         if first[..STAMP] != stamp(at.frame, 0) {
             return Err(self.damaged(at, "a sector's stamp is wrong"));
@@ -210,7 +237,11 @@ impl Scanner<'_> {
         if !is_zero(&padding) {
             return Err(self.damaged(at, "it has more bytes than it should"));
         }
-        Ok(Step::Frame(Read { header, mac, payload }))
+        Ok(Step::Frame(Read {
+            header,
+            mac,
+            payload,
+        }))
     }
 
     /// A frame with zero sectors: it was cut short if its other sectors are its own, and if it is the
@@ -255,7 +286,12 @@ impl Scanner<'_> {
         let mut read = || {
             let store: [u8; 16] = body.take()?;
             let (number, count) = (body.u64()?, body.u64()?);
-            let begin = Begin { number, seq: first.header.seq, count, digest: body.take()? };
+            let begin = Begin {
+                number,
+                seq: first.header.seq,
+                count,
+                digest: body.take()?,
+            };
             body.0.is_empty().then_some((store, begin))
         };
         let (store, begin) = read()
@@ -275,7 +311,9 @@ impl Scanner<'_> {
 
     /// Takes a frame that is not the first.
     fn take(&self, at: &End, frame: &Read, found: &mut Scan) -> Result<(), RecordsError> {
-        let Read { header, payload, .. } = frame;
+        let Read {
+            header, payload, ..
+        } = frame;
         let structure = || self.damaged(at, "its content is not what its kind holds");
         let commit = header.kind == Kind::Commit;
         let follows = header.seq == found.last_seq + u64::from(commit);
@@ -306,7 +344,12 @@ impl Scanner<'_> {
                 if !whole {
                     return Err(self.damaged(at, "a record's tag is wrong"));
                 }
-                changes.push(Found { name: change.name, seq, before: change.before, put });
+                changes.push(Found {
+                    name: change.name,
+                    seq,
+                    before: change.before,
+                    put,
+                });
             }
         }
         if !same(&header.seal(mac), &frame.mac) {

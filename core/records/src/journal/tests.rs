@@ -5,21 +5,30 @@ use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::index::Mark;
+use crate::tests::Folder;
 
 const SECTOR: usize = super::SECTOR as usize;
-const BEGIN: Begin = Begin { number: 3, seq: 40, count: 2, digest: [9; 32] };
+const BEGIN: Begin = Begin {
+    number: 3,
+    seq: 40,
+    count: 2,
+    digest: [9; 32],
+};
 
 fn keys() -> Keys {
     Keys::derive(&[1; 32], [2; 16])
 }
 
 fn small() -> Tuning {
-    Tuning { step: 8192, ..Tuning::default() }
+    Tuning {
+        step: 8192,
+        ..Tuning::default()
+    }
 }
 
 /// A journal in a folder, and the bytes of its file.
 struct Written {
-    folder: tempfile::TempDir,
+    folder: Folder,
     bytes: Vec<u8>,
     /// Where the last frame lies.
     last: std::ops::Range<usize>,
@@ -28,16 +37,28 @@ struct Written {
 impl Written {
     /// Frames with one, three and two changes; the last one of several sectors.
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let path = folder.path().join("journal");
         let mut journal = Journal::prepare(&path, 3, &small()).unwrap();
         journal.begin(&keys(), &BEGIN).unwrap();
         commit(&mut journal, 41, &[(1, Some(b"one"))]);
-        commit(&mut journal, 42, &[(1, None), (2, Some(&[7; 700])), (3, Some(b""))]);
+        commit(
+            &mut journal,
+            42,
+            &[(1, None), (2, Some(&[7; 700])), (3, Some(b""))],
+        );
         let start = journal.bytes() as usize;
-        commit(&mut journal, 43, &[(4, Some(&[8; 2000])), (2, Some(b"two"))]);
+        commit(
+            &mut journal,
+            43,
+            &[(4, Some(&[8; 2000])), (2, Some(b"two"))],
+        );
         let last = start..journal.bytes() as usize;
-        Self { bytes: std::fs::read(&path).unwrap(), folder, last }
+        Self {
+            bytes: std::fs::read(&path).unwrap(),
+            folder,
+            last,
+        }
     }
 
     fn scan(&self, bytes: &[u8]) -> Result<Scan, RecordsError> {
@@ -57,7 +78,14 @@ fn commit(journal: &mut Journal, seq: u64, changes: &[(u8, Option<&[u8]>)]) {
     for (name, record) in changes {
         let name = NameHash([*name; 32]);
         let put = record.map(|record| (record.len() as u32, keys().tag(&name, seq, record)));
-        frame.change(&ChangeHeader { name, before: None, put }, record.unwrap_or_default());
+        frame.change(
+            &ChangeHeader {
+                name,
+                before: None,
+                put,
+            },
+            record.unwrap_or_default(),
+        );
     }
     assert!(journal.append(frame).is_ok());
 }
@@ -66,15 +94,19 @@ fn commit(journal: &mut Journal, seq: u64, changes: &[(u8, Option<&[u8]>)]) {
 fn what_is_written_is_found_and_its_places_lead_to_it() {
     let written = Written::new();
     let found = written.whole();
-    assert_eq!((found.begin, found.last_seq, found.transactions), (BEGIN, 43, 3));
+    assert_eq!(
+        (found.begin, found.last_seq, found.transactions),
+        (BEGIN, 43, 3)
+    );
     assert!(found.torn.is_none() && !found.closed);
     let file = File::open(written.folder.path().join("journal")).unwrap();
     let records: Vec<_> = found
         .changes
         .iter()
         .map(|change| {
-            let record =
-                change.put.map(|(_, at)| read_put(&file, at.offset(), &change.name).unwrap());
+            let record = change
+                .put
+                .map(|(_, at)| read_put(&file, at.offset(), &change.name).unwrap());
             (change.name.0[0], change.seq, record)
         })
         .collect();
@@ -101,7 +133,7 @@ fn a_journal_that_was_cut_anywhere_is_refused() {
 
 #[test]
 fn a_journal_that_grew_and_was_cut_back_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("journal");
     let mut journal = Journal::prepare(&path, 3, &small()).unwrap();
     journal.begin(&keys(), &BEGIN).unwrap();
@@ -111,17 +143,24 @@ fn a_journal_that_grew_and_was_cut_back_is_refused() {
         for len in (0..bytes.len()).step_by(SECTOR) {
             std::fs::write(folder.path().join("cut"), &bytes[..len]).unwrap();
             let cut = folder.path().join("cut");
-            assert!(scan(&File::open(&cut).unwrap(), &cut, &keys()).is_err(), "{seq}: {len}");
+            assert!(
+                scan(&File::open(&cut).unwrap(), &cut, &keys()).is_err(),
+                "{seq}: {len}"
+            );
         }
     }
-    assert!(std::fs::metadata(&path).unwrap().len() >= 2 * 8192, "it did not grow");
+    assert!(
+        std::fs::metadata(&path).unwrap().len() >= 2 * 8192,
+        "it did not grow"
+    );
 }
 
 #[test]
 fn each_flipped_bit_is_noticed() {
     let written = Written::new();
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(&written.bytes, 0).unwrap();
+    let path = written.folder.path().join("flipped");
+    std::fs::write(&path, &written.bytes).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
     let scan = || scan(&file, Path::new("flipped"), &keys());
     for (byte, at) in written.bytes.iter().zip(0..) {
         for bit in 0..8 {
@@ -151,7 +190,10 @@ fn a_last_frame_of_which_any_sectors_are_missing_is_dropped() {
         if let Some(torn) = found.torn {
             assert!(torn <= written.last.len() as u64);
             let beyond = found.end.sector * super::SECTOR + torn;
-            assert!(bytes[beyond as usize..].iter().all(|byte| *byte == 0), "{present:b}");
+            assert!(
+                bytes[beyond as usize..].iter().all(|byte| *byte == 0),
+                "{present:b}"
+            );
         }
     }
 }
@@ -178,7 +220,10 @@ fn a_hole_before_the_last_frame_is_damage() {
         let mut bytes = written.bytes.clone();
         bytes[sector * SECTOR..(sector + 1) * SECTOR].fill(0);
         let error = written.scan(&bytes).unwrap_err().to_string();
-        assert!(error.contains("changed: ") && error.contains("deploy restore"), "{error}");
+        assert!(
+            error.contains("changed: ") && error.contains("deploy restore"),
+            "{error}"
+        );
     }
 }
 
@@ -201,12 +246,25 @@ fn a_frame_of_another_history_is_refused() {
     let mut journal = Journal::prepare(&path, 3, &small()).unwrap();
     journal.begin(&keys(), &BEGIN).unwrap();
     commit(&mut journal, 41, &[(1, Some(b"uno"))]);
-    commit(&mut journal, 42, &[(1, None), (2, Some(&[7; 700])), (3, Some(b""))]);
-    commit(&mut journal, 43, &[(4, Some(&[8; 2000])), (2, Some(b"two"))]);
+    commit(
+        &mut journal,
+        42,
+        &[(1, None), (2, Some(&[7; 700])), (3, Some(b""))],
+    );
+    commit(
+        &mut journal,
+        43,
+        &[(4, Some(&[8; 2000])), (2, Some(b"two"))],
+    );
     other.bytes = std::fs::read(&path).unwrap();
     let mut spliced = one.bytes.clone();
     spliced[one.last.clone()].copy_from_slice(&other.bytes[one.last.clone()]);
-    assert!(one.scan(&spliced).unwrap_err().to_string().contains("MAC is wrong"));
+    assert!(
+        one.scan(&spliced)
+            .unwrap_err()
+            .to_string()
+            .contains("MAC is wrong")
+    );
 }
 
 #[test]
@@ -215,14 +273,34 @@ fn an_index_of_another_history_is_told_from_one_that_is_behind() {
     let path = Path::new("journal");
     let (seq, chain) = found.commits[1];
     assert!(found.check(&Mark { seq, chain }, path).is_ok());
-    assert!(found.check(&Mark { seq: 12, chain: [0; 32] }, path).is_ok());
-    assert!(found.check(&Mark { seq, chain: [0; 32] }, path).is_err());
+    assert!(
+        found
+            .check(
+                &Mark {
+                    seq: 12,
+                    chain: [0; 32]
+                },
+                path
+            )
+            .is_ok()
+    );
+    assert!(
+        found
+            .check(
+                &Mark {
+                    seq,
+                    chain: [0; 32]
+                },
+                path
+            )
+            .is_err()
+    );
     assert!(found.check(&Mark { seq: 44, chain }, path).is_err());
 }
 
 #[test]
 fn a_failed_write_leaves_nothing_and_a_failed_sync_leaves_the_end_unknown() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("journal");
     let tuning = small();
     let mut journal = Journal::prepare(&path, 3, &tuning).unwrap();
@@ -244,7 +322,7 @@ fn a_failed_write_leaves_nothing_and_a_failed_sync_leaves_the_end_unknown() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_bytes_make_it_panic_or_be_believed(
@@ -269,9 +347,18 @@ fn a_payload_is_read_across_sectors() {
     let file = tempfile::tempfile().unwrap();
     let bytes: Vec<u8> = (0..4 * SECTOR).map(|at| (at / 7) as u8).collect();
     file.write_all_at(&bytes, 0).unwrap();
-    let payload: Vec<u8> =
-        bytes.chunks(SECTOR).flat_map(|sector| sector[STAMP..].to_vec()).collect();
-    for (offset, len) in [(0, 1), (503, 2), (504, 504), (1000, 700), (0, payload.len()), (10, 0)] {
+    let payload: Vec<u8> = bytes
+        .chunks(SECTOR)
+        .flat_map(|sector| sector[STAMP..].to_vec())
+        .collect();
+    for (offset, len) in [
+        (0, 1),
+        (503, 2),
+        (504, 504),
+        (1000, 700),
+        (0, payload.len()),
+        (10, 0),
+    ] {
         let read = read_payload(&file, offset as u64, len).unwrap();
         assert_eq!(read, payload[offset..offset + len], "{offset} {len}");
     }

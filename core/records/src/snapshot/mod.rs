@@ -56,7 +56,12 @@ impl Put {
     }
 
     fn of(bytes: &[u8; PUT_REST]) -> Self {
-        let mut put = Self { name: NameHash([0; 32]), seq: 0, len: 0, tag: [0; 16] };
+        let mut put = Self {
+            name: NameHash([0; 32]),
+            seq: 0,
+            len: 0,
+            tag: [0; 16],
+        };
         let (mut seq, mut len) = ([0; 8], [0; 4]);
         put.name.0.copy_from_slice(&bytes[..32]);
         seq.copy_from_slice(&bytes[32..40]);

@@ -17,7 +17,10 @@ pub(crate) fn read(
     keys: &Keys,
     number: u64,
 ) -> Result<(Table, u64), RecordsError> {
-    let len = file.metadata().map_err(RecordsError::at("could not read", path))?.len();
+    let len = file
+        .metadata()
+        .map_err(RecordsError::at("could not read", path))?
+        .len();
     let mut reader = Reader {
         file: BufReader::with_capacity(1 << 18, file),
         path,
@@ -50,7 +53,14 @@ pub(crate) fn read(
                 if !same(&keys.tag(&put.name, put.seq, &record), &put.tag) {
                     return Err(reader.damaged("a record's tag is wrong"));
                 }
-                table.put(put.name, Entry { seq: put.seq, tag: put.tag, place });
+                table.put(
+                    put.name,
+                    Entry {
+                        seq: put.seq,
+                        tag: put.tag,
+                        place,
+                    },
+                );
             }
             REMOVE => {
                 table.remove(&NameHash(reader.signed()?));

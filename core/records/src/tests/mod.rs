@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod basics;
+mod child;
 mod damage;
+mod space;
 mod twin;
+mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +21,18 @@ pub(crate) const KEY: [u8; 32] = [7; 32];
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
+    /// In memory, where it can be: syncs cost nothing there, and most tests do not need them.
     pub(crate) fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
+        Self(dir.unwrap())
+    }
+
+    pub(crate) fn on_disk() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -60,9 +74,17 @@ impl Folder {
 
     /// The only file or folder of records whose name begins so.
     pub(crate) fn named(&self, start: &str) -> PathBuf {
-        let entries = fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path());
+        let entries = fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         let mut found: Vec<_> = entries
-            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(start))
+            .filter(|path| {
+                path.file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .starts_with(start)
+            })
             .collect();
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)
@@ -89,7 +111,10 @@ pub(crate) fn name(number: u32) -> NameHash {
 }
 
 pub(crate) fn put(number: u32, record: &[u8]) -> Change {
-    Change::Put { name: name(number), record: record.to_vec() }
+    Change::Put {
+        name: name(number),
+        record: record.to_vec(),
+    }
 }
 
 pub(crate) fn remove(number: u32) -> Change {
@@ -111,5 +136,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Waits until the index has everything.
 pub(crate) fn settled(records: &Records) {
-    until("the index has everything", || records.health().index_behind == 0);
+    until("the index has everything", || {
+        records.health().index_behind == 0
+    });
 }

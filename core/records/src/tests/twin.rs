@@ -21,6 +21,8 @@ enum Step {
     Torn(Vec<(u8, Option<u16>)>, u64),
     /// sled's folder is as it was so many kills ago.
     OldIndex(usize),
+    /// sled's folder is gone.
+    NoIndex,
     Settle,
 }
 
@@ -37,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Kill),
         1 => (changes(), any::<u64>()).prop_map(|(changes, there)| Step::Torn(changes, there)),
         1 => (1usize..4).prop_map(Step::OldIndex),
+        1 => Just(Step::NoIndex),
         1 => Just(Step::Settle),
     ]
 }
@@ -51,7 +54,10 @@ struct Run {
 }
 
 fn small() -> Tuning {
-    Tuning { step: 4096, ..Tuning::default() }
+    Tuning {
+        step: 4096,
+        ..Tuning::default()
+    }
 }
 
 impl Run {
@@ -60,7 +66,13 @@ impl Run {
         let none = std::iter::empty::<Result<_, ()>>();
         let disk = crate::build::build(folder.path(), Keys::derive(&KEY, STORE), none, small());
         let records = Some(Records::on(disk.unwrap()));
-        Self { folder, records, twin: Records::in_memory(), written: 0, left: Vec::new() }
+        Self {
+            folder,
+            records,
+            twin: Records::in_memory(),
+            written: 0,
+            left: Vec::new(),
+        }
     }
 
     fn records(&self) -> &Records {
@@ -126,13 +138,20 @@ impl Run {
                     copy_dir(&from, &copy.path().join(from.file_name().unwrap()));
                 });
             }
+            Step::NoIndex => {
+                self.kill(|copy| std::fs::remove_dir_all(copy.named("index-")).unwrap());
+            }
             Step::Settle => settled(self.records()),
         }
         assert!(self.records().health().stopped.is_none());
         assert_eq!(self.records().entries(), self.twin.entries());
         assert_eq!(self.records().last_seq(), self.twin.last_seq());
         for number in 0..12 {
-            assert_eq!(get(self.records(), number), get(&self.twin, number), "{number}");
+            assert_eq!(
+                get(self.records(), number),
+                get(&self.twin, number),
+                "{number}"
+            );
         }
     }
 
@@ -140,7 +159,10 @@ impl Run {
         let changes = self.changes(changes);
         let copy = self.folder.copied();
         self.records().commit(changes.clone()).unwrap();
-        let (path, copied) = (self.folder.path().join("journal"), copy.path().join("journal"));
+        let (path, copied) = (
+            self.folder.path().join("journal"),
+            copy.path().join("journal"),
+        );
         let (after, before) = (fs::read(&path).unwrap(), fs::read(&copied).unwrap());
         let file = fs::OpenOptions::new().write(true).open(&copied).unwrap();
         // Growing was synced before the frame was written.
@@ -169,7 +191,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn records_are_what_their_twin_is_whatever_happens_between(

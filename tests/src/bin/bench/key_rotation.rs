@@ -38,7 +38,11 @@ pub fn measure(report: &mut Report) {
         (ours, filled(&folder.path().join(format!("sled-{round}"))))
     };
     let pairs: Vec<(Duration, Duration)> = (0..PAIRS).map(|_| pair()).collect();
-    report.pairs("`key rotate` of 10,000 secrets, against sled filled with them", "", &pairs);
+    report.pairs(
+        "`key rotate` of 10,000 secrets, against sled filled with them",
+        "",
+        &pairs,
+    );
 }
 
 fn filled(folder: &std::path::Path) -> Duration {

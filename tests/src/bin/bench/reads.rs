@@ -60,9 +60,27 @@ pub fn measure(report: &mut Report) {
         let two = "secret: the same, on two processors";
         ask(two, "", Act::Open, "/secret/secret", 1);
     }
-    ask("secret: pread on a held descriptor", "1.0", Act::Pread, "/secret/secret", 0);
-    ask("config: open, read, close", "1.8", Act::Open, "/config/key", 0);
-    ask("config: pread on a held descriptor", "1.0", Act::Pread, "/config/key", 0);
+    ask(
+        "secret: pread on a held descriptor",
+        "1.0",
+        Act::Pread,
+        "/secret/secret",
+        0,
+    );
+    ask(
+        "config: open, read, close",
+        "1.8",
+        Act::Open,
+        "/config/key",
+        0,
+    );
+    ask(
+        "config: pread on a held descriptor",
+        "1.0",
+        Act::Pread,
+        "/config/key",
+        0,
+    );
 }
 
 fn answer(service: &mut Service, order: &Order) -> Vec<(Duration, Duration)> {

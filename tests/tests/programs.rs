@@ -1,0 +1,216 @@
+//! What each of the three programs may not do, seen from outside while they run.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use tests::claim::ClaimedUser;
+use tests::command::run;
+use tests::manifest::Asked;
+use tests::{Pair, process};
+
+/// Whether a process holds `text` anywhere in its memory.
+fn holds(pid: i32, text: &[u8]) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut chunk = vec![0; 1 << 20];
+    let mut looked = 0_u64;
+    let mut found = false;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, mode) = (words.next().unwrap(), words.next().unwrap());
+        let (from, to) = range.split_once('-').unwrap();
+        let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let (mut at, to) = (number(from), number(to));
+        // What is not readable, or not memory ([vvar]), cannot be read here either.
+        while mode.starts_with('r') && at < to {
+            let length = chunk.len().min((to - at) as usize);
+            let Ok(count) = memory.read_at(&mut chunk[..length], at) else {
+                break;
+            };
+            looked += count as u64;
+            found |= chunk[..count].windows(text.len()).any(|part| part == text);
+            if count <= text.len() {
+                break;
+            }
+            // The next chunk begins so that nothing is missed between the two.
+            at += (count
+                - if at + (count as u64) < to {
+                    text.len()
+                } else {
+                    0
+                }) as u64;
+        }
+    }
+    assert!(looked > 100_000, "the memory of {pid} was not looked at");
+    found
+}
+
+/// A value that nothing else on the host is.
+fn value(salt: &str) -> String {
+    let mut random = [0; 16];
+    std::io::Read::read_exact(&mut File::open("/dev/urandom").unwrap(), &mut random).unwrap();
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{salt}-{hex}-{salt}")
+}
+
+#[test]
+fn secretsd_has_no_right_at_all() {
+    let pair = Pair::start();
+    let pid = pair.secretsd();
+    let line = |name: &str| process::status(pid, name).unwrap();
+    let uid = pair.uid();
+    assert_eq!(line("Uid"), format!("{uid}\t{uid}\t{uid}\t{uid}"));
+    assert_eq!(line("Gid"), format!("{uid}\t{uid}\t{uid}\t{uid}"));
+    assert_eq!(line("Groups"), "");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(line(set), "0000000000000000", "{set}");
+    }
+    assert_eq!(line("NoNewPrivs"), "1");
+    assert_eq!(line("Seccomp"), "2", "a filter");
+    // On every thread.
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let text = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        assert!(text.contains("Seccomp:\t2"), "{text}");
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let words: Vec<&str> = core.split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "no core dump");
+    // Not dumpable: /proc/PID is root's, so that no process of its own uid can read its memory.
+    assert_eq!(
+        std::fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(),
+        0
+    );
+    assert_ne!(process::namespace(pid, "net"), process::namespace(1, "net"));
+    let devices = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();
+    let names: Vec<&str> = devices
+        .lines()
+        .filter_map(|line| Some(line.split_once(':')?.0.trim()))
+        .collect();
+    assert_eq!(names, ["lo"], "an empty network");
+    let state = pair.state().metadata().unwrap();
+    assert_eq!((state.mode() & 0o7777, state.uid()), (0o700, uid));
+}
+
+#[test]
+fn keeper_injector_and_supervisor_never_hold_a_value() {
+    let pair = Pair::start();
+    let user = ClaimedUser::claim();
+    let (value, next) = (value("first"), value("next"));
+    pair.set("db_password", &value);
+    pair.grant("web", &["db_password"]);
+    let asked = Asked::service("web").user(user.uid()).with(
+        "secrets",
+        serde_json::json!([{"name": "db_password", "env": "PASSWORD"}]),
+    );
+    let text = "cat /secret/db_password; echo; echo $PASSWORD; read go; cat /secret/db_password; echo; exec sleep infinity";
+    let mut web = pair.run(&asked.command(&["/bin/sh", "-c", text]));
+    assert_eq!(web.line(), value);
+    assert_eq!(web.line(), value);
+    pair.set("db_password", &next);
+    web.write("go");
+    assert_eq!(web.line(), next);
+    let ours = pair.traces().running("deploy-inject");
+    assert!(ours.len() >= 2, "keeper and injector: {ours:?}");
+    for pid in ours.into_iter().chain([web.supervisor()]) {
+        for value in [&value, &next] {
+            assert!(!holds(pid, value.as_bytes()), "process {pid} holds a value");
+        }
+    }
+    // The way of looking works: the service has it in its environment.
+    assert!(holds(web.instance().pid, value.as_bytes()));
+    pair.deploy(&["stop", "web"]).ok();
+}
+
+#[test]
+fn secretsd_forgets_values_as_soon_as_they_are_served() {
+    let pair = Pair::start();
+    let user = ClaimedUser::claim();
+    let (first, second, third) = (value("one"), value("two"), value("three"));
+    pair.set("db_password", &first);
+    let fields = format!(r#"{{"field":"{third}"}}"#);
+    pair.deploy_with(
+        &["secret", "set", "fields", "--from-json", "-"],
+        fields.as_bytes(),
+    )
+    .ok();
+    pair.grant("web", &["db_password", "fields"]);
+    let asked = Asked::service("web")
+        .user(user.uid())
+        .secrets(&["db_password", "fields"]);
+    let mut web = pair.probe(&asked);
+    assert_eq!(web.read("/secret/db_password").text(), first);
+    assert_eq!(web.read("/secret/fields/field").text(), third);
+    pair.set("db_password", &second);
+    assert_eq!(web.read("/secret/db_password").text(), second);
+    assert_eq!(
+        pair.deploy(&["secret", "get", "db_password"]).ok().out(),
+        second
+    );
+    pair.deploy(&["secret", "rollback", "db_password", "1"])
+        .ok();
+    pair.deploy(&["key", "rotate"]).ok();
+    let pid = pair.secretsd();
+    for (value, what) in [(&first, "first"), (&second, "second"), (&third, "field")] {
+        assert!(
+            !holds(pid, value.as_bytes()),
+            "secretsd still holds the {what} value"
+        );
+    }
+    // The way of looking works: it knows names.
+    assert!(holds(pid, b"db_password"));
+}
+
+#[test]
+fn secretsd_forgets_what_came_through_the_operators_tree_too() {
+    let pair = Pair::start();
+    let value = value("ctl");
+    let ctl = pair.run_folder().join("secrets/ctl");
+    std::fs::write(&ctl, format!("set db_password {value}\n")).unwrap();
+    assert_eq!(
+        pair.deploy(&["secret", "get", "db_password"]).ok().out(),
+        value
+    );
+    // The next command takes the place of this one, as the buffer of a connection is used again.
+    std::fs::write(&ctl, format!("set other {}\n", "x".repeat(4096))).unwrap();
+    assert!(
+        !holds(pair.secretsd(), value.as_bytes()),
+        "secretsd still holds the value"
+    );
+}
+
+#[test]
+fn a_passphrase_is_forgotten_when_it_has_unsealed() {
+    let mut pair = Pair::prepare();
+    let passphrase = value("passphrase");
+    let command = pair.init_command(&["--passphrase-file", "-"]);
+    run(command, passphrase.as_bytes()).ok();
+    pair.up();
+    pair.deploy_with(&["unseal", "--passphrase-file", "-"], b"wrong")
+        .code(3);
+    pair.deploy_with(&["unseal", "--passphrase-file", "-"], passphrase.as_bytes())
+        .ok();
+    assert!(!holds(pair.secretsd(), passphrase.as_bytes()));
+}
+
+#[test]
+fn a_sealed_secretsd_holds_no_private_half() {
+    let pair = Pair::start();
+    let file = std::fs::read_to_string(pair.state().join("file-slot.key")).unwrap();
+    let private = file
+        .lines()
+        .find(|line| line.starts_with("AGE-SECRET-KEY"))
+        .unwrap();
+    assert!(
+        !holds(pair.secretsd(), private.as_bytes()),
+        "while unsealed"
+    );
+    pair.deploy(&["key", "rotate"]).ok();
+    pair.deploy(&["seal"]).ok();
+    assert!(!holds(pair.secretsd(), private.as_bytes()), "while sealed");
+}
