@@ -36,7 +36,14 @@ impl Place {
             .tempdir_in("/tmp")
             .unwrap();
         let place = Place { dir };
-        std::fs::copy(env!("CARGO_BIN_EXE_secretsd"), place.program()).unwrap();
+        // Not by this process: a child that another thread forks meanwhile would hold the copy open
+        // for writing, and running it would give ETXTBSY.
+        let copied = Command::new("install")
+            .args(["-m", "755", env!("CARGO_BIN_EXE_secretsd")])
+            .arg(place.program())
+            .status()
+            .unwrap();
+        assert!(copied.success());
         for folder in [place.state(), place.run()] {
             std::fs::create_dir(&folder).unwrap();
             chown(&folder, Some(UID), Some(UID)).unwrap();

@@ -30,6 +30,17 @@ impl Asked {
         self.with("command", json!(words))
     }
 
+    /// The command is a Python program, with `check(what, call)` to print what came of a call: what
+    /// it gave, in JSON, or the name of its errno.
+    pub fn python(self, script: &str) -> Asked {
+        let head = "import os, sys, mmap, fcntl, termios, select, errno, json\n\
+            def check(what, call):\n    \
+            try: got = call()\n    \
+            except OSError as e: got = errno.errorcode[e.errno]\n    \
+            print(what, json.dumps(got), flush=True)\n";
+        self.command(&["/usr/bin/python3", "-c", &format!("{head}{script}")])
+    }
+
     /// The secrets it asks for.
     pub fn secrets(self, names: &[&str]) -> Asked {
         self.with("secrets", json!(names))

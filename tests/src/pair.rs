@@ -119,6 +119,7 @@ impl Pair {
                 self.log_text()
             );
         }
+        self.traces.run_folder_is(&self.run_folder());
     }
 
     /// The command line of the keeper.

@@ -2,7 +2,9 @@
 //! when the pair is dropped, when its test panics, and when Ctrl-C or SIGTERM comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once, Weak};
 use std::time::Duration;
@@ -20,6 +22,9 @@ static LIVE: Mutex<Vec<Weak<Traces>>> = Mutex::new(Vec::new());
 pub struct Traces {
     folder: PathBuf,
     keeper: Mutex<Option<Pid>>,
+    /// The run folder, once there is one. Held open, as the pair's cgroups are called after its
+    /// inode, which must not become another pair's meanwhile.
+    run_folder: Mutex<Option<File>>,
     /// The user of secretsd: the kernel keeps a keyring for it when all its processes are gone.
     uid: u32,
 }
@@ -46,6 +51,7 @@ impl Traces {
         let traces = Arc::new(Traces {
             folder: folder.canonicalize().unwrap(),
             keeper: Mutex::new(None),
+            run_folder: Mutex::new(None),
             uid,
         });
         let mut live = LIVE.lock().unwrap_or_else(|dead| dead.into_inner());
@@ -60,11 +66,21 @@ impl Traces {
             pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     }
 
+    /// Names the run folder: the cgroups of its services are called after its identity.
+    pub fn run_folder_is(&self, path: &Path) {
+        let folder = File::open(path).unwrap();
+        *self
+            .run_folder
+            .lock()
+            .unwrap_or_else(|dead| dead.into_inner()) = Some(folder);
+    }
+
     /// What is there now.
     pub fn find(&self) -> Left {
         let processes = self.processes();
         Left {
-            cgroups: cgroups_named_after(&self.folder)
+            cgroups: self
+                .own_cgroups()
                 .into_iter()
                 .chain(cgroups_of(processes.keys()))
                 .collect(),
@@ -112,7 +128,7 @@ impl Traces {
                 break;
             }
         }
-        cgroups.extend(cgroups_named_after(&self.folder));
+        cgroups.extend(self.own_cgroups());
         // Deepest first; a cgroup with a process in it cannot be removed, so that none of another
         // is lost.
         for cgroup in cgroups.iter().rev() {
@@ -134,6 +150,31 @@ impl Traces {
         }
     }
 
+    /// The folder of this pair's cgroups, and all below it.
+    fn own_cgroups(&self) -> BTreeSet<PathBuf> {
+        let folder = self
+            .run_folder
+            .lock()
+            .unwrap_or_else(|dead| dead.into_inner());
+        let (Some(root), Some(folder)) = (cgroup_root(), folder.as_ref()) else {
+            return BTreeSet::new();
+        };
+        let meta = folder.metadata().unwrap();
+        let name = format!("{:x}-{:x}", meta.dev(), meta.ino());
+        let top = root.join("deploy-secrets").join(name);
+        let mut found = BTreeSet::new();
+        let mut open: Vec<PathBuf> = top.exists().then_some(top).into_iter().collect();
+        while let Some(folder) = open.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    open.push(entry.path());
+                }
+            }
+            found.insert(folder);
+        }
+        found
+    }
+
     /// Mount points below the folder, in this mount namespace, outer ones first.
     fn mounts(&self) -> Vec<PathBuf> {
         mount_points()
@@ -142,8 +183,8 @@ impl Traces {
             .collect()
     }
 
-    /// Processes that carry the folder in program, command line or environment, with all their
-    /// descendants; not this process.
+    /// Processes that carry the folder in program, command line or environment, or are in a cgroup
+    /// of the pair, with all their descendants; not this process.
     fn processes(&self) -> BTreeMap<i32, String> {
         let mark = self.folder.as_os_str().as_bytes();
         let ours = std::process::id() as i32;
@@ -170,6 +211,11 @@ impl Traces {
             .copied()
             .filter(|pid| *pid != ours && carries(*pid))
             .collect();
+        for cgroup in self.own_cgroups() {
+            let members = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+            let members = members.lines().filter_map(|line| line.parse().ok());
+            found.extend(members.filter(|pid| all.contains_key(pid)));
+        }
         loop {
             let more: Vec<i32> = all
                 .iter()
@@ -246,28 +292,6 @@ fn cgroups_of<'a>(pids: impl Iterator<Item = &'a i32>) -> BTreeSet<PathBuf> {
         .filter(|path| path != "/" && !own.starts_with(path.as_str()))
         .map(|path| root.join(path.trim_start_matches('/')))
         .collect()
-}
-
-/// cgroups whose name carries the name of the pair's folder.
-fn cgroups_named_after(folder: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let (Some(root), Some(name)) = (cgroup_root(), folder.file_name()) else {
-        return found;
-    };
-    let name = name.to_string_lossy().into_owned();
-    let mut open = vec![root];
-    while let Some(parent) = open.pop() {
-        for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let path = entry.path();
-                if path.to_string_lossy().contains(&name) {
-                    found.insert(path.clone());
-                }
-                open.push(path);
-            }
-        }
-    }
-    found
 }
 
 /// The user's own keyring and its session's: once used, the kernel keeps the two for ever.

@@ -200,7 +200,8 @@ fn weak_and_boundless_argon2_parameters_are_refused() {
     }
     let call = r#"{"kind":"passphrase","passphrase":"x","argon2":{"memory_kib":65536,"passes":3,"lanes":0}}"#;
     pair.deploy(&["call", "key.slot-add", call]).code(2);
-    pair.add_passphrase("", &[]).code(1).says(&["empty"]);
+    let words = ["key", "slot", "add", "--passphrase-file", "-"];
+    pair.deploy_with(&words, b"\n").code(1).says(&["empty"]);
     let long = "x".repeat(65);
     pair.add_passphrase("anything", &["--label", &long]).code(2);
     assert_eq!(pair.slots().len(), 1, "one of them was added");

@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 use tests::claim::ClaimedUser;
 use tests::command::run;
 use tests::manifest::Asked;
-use tests::{Answer, Pair};
+use tests::{Answer, OwnPlace, Pair};
 
 const VALUE: &str = "a-value-nobody-may-see";
 
@@ -22,32 +22,6 @@ fn pair() -> Pair {
 
 fn web() -> Asked {
     Asked::service("web").secrets(&["db_password"])
-}
-
-/// A folder below /run that no other test has; it goes at the end, if it is empty.
-struct Below(PathBuf);
-
-impl Below {
-    fn new(test: &str) -> Below {
-        Below(PathBuf::from(format!(
-            "/run/dt-{}-{test}",
-            std::process::id()
-        )))
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Below {
-    fn drop(&mut self) {
-        for name in ["real", "link", "there/file", "there", ""] {
-            let path = self.0.join(name);
-            let _ = std::fs::remove_file(&path);
-            let _ = std::fs::remove_dir(&path);
-        }
-    }
 }
 
 #[test]
@@ -72,8 +46,8 @@ fn targets_are_where_the_manifest_says() {
 #[test]
 fn folders_that_were_made_for_a_target_go_again() {
     let pair = pair();
-    let below = Below::new("made");
-    let (secret, config) = (below.path("a/secret"), below.path("a/b/config"));
+    let below = OwnPlace::new("made");
+    let (secret, config) = (below.join("a/secret"), below.join("a/b/config"));
     let asked = web()
         .config(&[("level", "debug")])
         .with("targets", json!({"secret": secret, "config": config}));
@@ -83,42 +57,42 @@ fn folders_that_were_made_for_a_target_go_again() {
     first.end().ok();
     assert_eq!(second.read(&format!("{secret}/db_password")).text(), VALUE);
     assert_eq!(second.read(&format!("{config}/level")).text(), "debug");
-    assert!(below.0.exists());
+    assert!(below.path().exists());
     second.end().ok();
-    assert!(!below.0.exists(), "with the last who used it");
+    assert!(!below.path().exists(), "with the last who used it");
 
     let command = asked.command(&["/no/such/program"]);
     pair.run_to_end(&command).code(127);
-    assert!(!below.0.exists(), "after a start that failed");
+    assert!(!below.path().exists(), "after a start that failed");
 }
 
 #[test]
 fn a_folder_that_was_there_stays_with_what_is_in_it() {
     let pair = pair();
-    let below = Below::new("there");
-    let folder = below.path("there");
+    let below = OwnPlace::new("there");
+    let folder = below.join("there");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(below.path("there/file"), "mine").unwrap();
+    std::fs::write(below.join("there/file"), "mine").unwrap();
     let mut web = pair.probe(&web().with("targets", json!({"secret": folder})));
     assert_eq!(web.list(&folder).names(), ["db_password"]);
     let names: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
     assert_eq!(names.len(), 1, "the host sees its own");
     web.end().ok();
-    assert_eq!(std::fs::read(below.path("there/file")).unwrap(), b"mine");
+    assert_eq!(std::fs::read(below.join("there/file")).unwrap(), b"mine");
 }
 
 #[test]
 fn a_target_behind_a_symlink_is_refused_and_nothing_is_mounted() {
     let pair = pair();
-    let below = Below::new("link");
-    std::fs::create_dir_all(below.path("real")).unwrap();
-    std::os::unix::fs::symlink("real", below.path("link")).unwrap();
+    let below = OwnPlace::new("link");
+    std::fs::create_dir_all(below.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", below.join("link")).unwrap();
     let asked = web()
-        .with("targets", json!({"secret": below.path("link/secret")}))
+        .with("targets", json!({"secret": below.join("link/secret")}))
         .command(&["/bin/true"]);
     let said = pair.run_to_end(&asked).code(1);
     let said = said.says(&["link", "targets"]);
-    assert!(!Path::new(&below.path("real/secret")).exists(), "{said}");
+    assert!(!Path::new(&below.join("real/secret")).exists(), "{said}");
     let instances = std::fs::read_dir(pair.run_folder().join("instances")).unwrap();
     let left: Vec<_> = instances
         .map(|entry| entry.unwrap().file_name())

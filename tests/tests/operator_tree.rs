@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -205,16 +206,24 @@ fn services_have_it_and_lose_it_when_the_write_returns() {
 #[test]
 fn rotate_key_returns_at_once_and_the_root_key_is_rotated() {
     let pair = Pair::start();
-    for number in 0..50 {
-        pair.set(&format!("key-{number}"), "value");
+    // Enough that it takes a while.
+    for number in 0..40 {
+        pair.set(&format!("key-{number}"), vec![b'x'; 1 << 20]);
     }
     let generation = || pair.deploy(&["status", "--json"]).ok().json()["generation"].clone();
     assert_eq!(generation(), json!(1));
+    let start = Instant::now();
     shell(&pair, "echo rotate-key > ctl").ok();
+    let written = start.elapsed();
     wait::until("the next generation", || {
         (generation() == json!(2)).then_some(())
     });
-    assert_eq!(get(&pair, "key-49"), b"value");
+    let rotated = start.elapsed();
+    assert!(
+        written * 2 < rotated,
+        "the write took {written:?} of {rotated:?}"
+    );
+    assert!(get(&pair, "key-39") == vec![b'x'; 1 << 20]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tests::claim::ClaimedUser;
 use tests::command::{run, through};
 use tests::manifest::Asked;
 use tests::traces::{cgroup_root, signal};
-use tests::{Answer, Ask, Pair, Service, Terminal, process, wait};
+use tests::{Answer, Ask, OwnPlace, Pair, Service, Terminal, process, wait};
 
 /// A service that is a shell script.
 fn script(text: &str) -> Asked {
@@ -258,7 +258,8 @@ fn what_it_started_ends_with_it_also_in_another_session() {
 #[test]
 fn a_service_ends_when_its_supervisor_is_killed() {
     let pair = Pair::start();
-    let target = format!("/run/dt-{}-killed/secret", std::process::id());
+    let place = OwnPlace::new("killed");
+    let target = place.join("secret");
     let text = "sleep infinity & echo $!; setsid sleep infinity & echo $!; wait";
     let asked = script(text)
         .with("targets", serde_json::json!({"secret": target}))
@@ -277,9 +278,8 @@ fn a_service_ends_when_its_supervisor_is_killed() {
     wait::until("the instance to go from the registry", || {
         (!record.exists()).then_some(())
     });
-    let made = Path::new(&target).parent().unwrap();
     wait::until("the folder that was made to go", || {
-        (!made.exists()).then_some(())
+        (!place.path().exists()).then_some(())
     });
     assert_eq!(service.wait().code, 137);
     assert_eq!(

@@ -23,10 +23,12 @@ pub enum ErrorKind {
     Failed,
     /// There is no such method; told in varlink's own words.
     NoMethod,
+    /// There is no such interface to describe; told in varlink's own words too.
+    NoInterface,
 }
 
 /// Each kind with its name on the wire.
-const NAMES: [(ErrorKind, &str); 8] = [
+const NAMES: [(ErrorKind, &str); 9] = [
     (ErrorKind::NotFound, "io.deploy.Secrets.NotFound"),
     (ErrorKind::Conflict, "io.deploy.Secrets.Conflict"),
     (ErrorKind::Denied, "io.deploy.Secrets.Denied"),
@@ -35,6 +37,10 @@ const NAMES: [(ErrorKind, &str); 8] = [
     (ErrorKind::Busy, "io.deploy.Secrets.Busy"),
     (ErrorKind::Failed, "io.deploy.Secrets.Failed"),
     (ErrorKind::NoMethod, "org.varlink.service.MethodNotFound"),
+    (
+        ErrorKind::NoInterface,
+        "org.varlink.service.InterfaceNotFound",
+    ),
 ];
 
 impl ErrorKind {
@@ -58,7 +64,7 @@ impl ErrorKind {
     pub fn exit_code(self) -> u8 {
         match self {
             ErrorKind::Busy | ErrorKind::Failed => 1,
-            ErrorKind::Invalid | ErrorKind::NoMethod => 2,
+            ErrorKind::Invalid | ErrorKind::NoMethod | ErrorKind::NoInterface => 2,
             ErrorKind::Denied => 3,
             ErrorKind::NotFound => 4,
             ErrorKind::Sealed => 5,
@@ -130,6 +136,11 @@ impl ControlError {
             .hint("list them: deploy call org.varlink.service.GetInfo")
     }
 
+    /// There is no such interface.
+    pub fn no_interface(interface: &str) -> ControlError {
+        ControlError::new(ErrorKind::NoInterface, shown(interface))
+    }
+
     /// With the command that mends it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> ControlError {
@@ -157,6 +168,8 @@ struct Parameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     method: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
 
@@ -164,13 +177,15 @@ impl ControlError {
     /// The parameters of the varlink error.
     pub(crate) fn parameters(&self) -> impl Serialize {
         let text = Some(self.message.clone());
-        let (message, method, hint) = match self.kind {
-            ErrorKind::NoMethod => (None, text, None),
-            _ => (text, None, self.hint.clone()),
+        let (message, method, interface, hint) = match self.kind {
+            ErrorKind::NoMethod => (None, text, None, None),
+            ErrorKind::NoInterface => (None, None, text, None),
+            _ => (text, None, None, self.hint.clone()),
         };
         Parameters {
             message,
             method,
+            interface,
             hint,
         }
     }
@@ -178,15 +193,19 @@ impl ControlError {
     /// What a varlink error says, ours or another's.
     pub(crate) fn of_wire(name: &str, parameters: Option<&str>) -> ControlError {
         let told: Option<Parameters> = parameters.and_then(|text| serde_json::from_str(text).ok());
-        let (message, method, hint) = match told {
-            Some(told) => (told.message, told.method, told.hint),
+        let (message, word, hint) = match told {
+            Some(told) => (told.message, told.method.or(told.interface), told.hint),
             None => (None, None, None),
         };
+        let word = || shown(&word.unwrap_or_default());
         match ErrorKind::of_name(name) {
             Some(ErrorKind::NoMethod) => {
-                let method = method.unwrap_or_default();
-                ControlError::failed(format!("secretsd has no method {}", shown(&method)))
+                ControlError::failed(format!("secretsd has no method {}", word()))
                     .hint("is secretsd of the same version as deploy?")
+            }
+            Some(ErrorKind::NoInterface) => {
+                ControlError::not_found(format!("secretsd has no interface {}", word()))
+                    .hint("list them: deploy call org.varlink.service.GetInfo")
             }
             Some(kind) => {
                 let message = message.unwrap_or_else(|| kind.to_string());
@@ -212,6 +231,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Busy => "busy",
             ErrorKind::Failed => "failed",
             ErrorKind::NoMethod => "no such method",
+            ErrorKind::NoInterface => "no such interface",
         })
     }
 }
@@ -225,7 +245,7 @@ mod tests {
     fn a_refusal_is_the_same_on_both_ends_of_the_wire() {
         for (kind, name) in NAMES {
             assert_eq!(kind.name(), name);
-            if kind == ErrorKind::NoMethod {
+            if matches!(kind, ErrorKind::NoMethod | ErrorKind::NoInterface) {
                 continue;
             }
             let sent = ControlError::new(kind, "what").hint("mend it");

@@ -84,8 +84,7 @@ fn describe(call: &Call<'_>) -> Result<Value, ControlError> {
     let asked: GetInterfaceDescription = call.parameters()?;
     match interface(&asked.interface) {
         Some(description) => Ok(serde_json::json!({ "description": description })),
-        None => Err(ControlError::not_found("there is no such interface")
-            .hint("list them: deploy call org.varlink.service.GetInfo")),
+        None => Err(ControlError::no_interface(&asked.interface)),
     }
 }
 

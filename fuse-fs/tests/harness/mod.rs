@@ -52,25 +52,13 @@ impl Host {
             uid: 0,
             gid: 0,
         };
-        let mount = |name: &str, tree| {
+        let connect = |name: &str, tree| {
             let at = folder.join(name);
             std::fs::create_dir(&at).unwrap();
-            let (device, mount) =
-                sys::fuse::connect(&format!("deploy-secrets:test-{name}")).unwrap();
-            rustix::mount::move_mount(
-                &mount,
-                "",
-                rustix::fs::CWD,
-                &at,
-                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-            )
-            .unwrap();
-            let memfd = rustix::fs::memfd_create("init", MemfdFlags::CLOEXEC).unwrap();
-            fuse_fs::serve(tree, device, &views, &Handover { fresh: true, memfd }).unwrap();
-            mount
+            connect(&at, tree, &views)
         };
-        let secret = mount("secret", Tree::Secret);
-        let config = mount("config", Tree::Config);
+        let secret = connect("secret", Tree::Secret);
+        let config = connect("config", Tree::Config);
         Host {
             operator: Operator::authenticate(&root, &[], None).unwrap(),
             store,
@@ -80,6 +68,14 @@ impl Host {
             config,
             views,
         }
+    }
+
+    /// What `umount -f` by a service does to its connection, and what the injector does then.
+    pub fn lose_secrets(&mut self) {
+        let at = self.folder.join("secret");
+        // Says EBUSY, and aborts all the same.
+        let _ = rustix::mount::unmount(&at, UnmountFlags::FORCE);
+        self.secret = connect(&at, Tree::Secret, &self.views);
     }
 
     pub fn belongs(&self, whether: bool) {
@@ -211,11 +207,27 @@ impl Drop for Host {
     fn drop(&mut self) {
         for name in ["secret", "config"] {
             let at = self.folder.join(name);
-            let _ = rustix::mount::unmount(&at, UnmountFlags::DETACH);
+            while rustix::mount::unmount(&at, UnmountFlags::DETACH).is_ok() {}
             let _ = std::fs::remove_dir(&at);
         }
         let _ = std::fs::remove_dir(&self.folder);
     }
+}
+
+/// A new connection, served and mounted.
+fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> OwnedFd {
+    let (device, mount) = sys::fuse::connect("deploy-secrets:test").unwrap();
+    rustix::mount::move_mount(
+        &mount,
+        "",
+        rustix::fs::CWD,
+        at,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .unwrap();
+    let memfd = rustix::fs::memfd_create("init", MemfdFlags::CLOEXEC).unwrap();
+    fuse_fs::serve(tree, device, views, &Handover { fresh: true, memfd }).unwrap();
+    mount
 }
 
 pub fn pairs<K: std::str::FromStr<Err: std::fmt::Debug> + Ord>(
