@@ -44,6 +44,9 @@ fn the_calls_of_secrets_work_as_they_were_designed() {
     let other = pair.call("secret.list", r#"{"prefix":"app."}"#);
     assert_eq!(other["secrets"], json!([]));
 
+    let long = pair.call("io.deploy.Secrets.List", "{}");
+    assert_eq!(long["secrets"].as_array().unwrap().len(), 1);
+
     let rotated = pair.call(
         "secret.rotate",
         r#"{"name":"db.password","newData":{"username":"admin","password":"second"}}"#,

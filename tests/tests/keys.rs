@@ -212,6 +212,21 @@ fn weak_and_boundless_argon2_parameters_are_refused() {
 }
 
 #[test]
+fn a_rotation_shows_at_a_terminal_how_far_it_is_and_nothing_in_a_pipe() {
+    let pair = Pair::start();
+    for number in 0..40 {
+        pair.set(&format!("key-{number}"), vec![b'x'; 1 << 20]);
+    }
+    let (code, screen) = pair.terminal(&["key", "rotate"]).end();
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("sealing records anew"), "{screen}");
+    assert!(screen.contains("under key generation 2"), "{screen}");
+    let said = pair.deploy(&["key", "rotate"]).ok();
+    assert_eq!(said.err(), "");
+    assert_eq!(said.out().lines().count(), 1, "{said}");
+}
+
+#[test]
 fn a_prompt_asks_for_a_new_passphrase_twice() {
     let pair = Pair::start();
     let mut terminal = pair.terminal(&["key", "slot", "add", "--passphrase"]);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::json;
@@ -196,6 +197,31 @@ fn the_service_describes_itself_and_every_method_of_it() {
     let unknown = describe("io.deploy.NoSuch").unwrap_err();
     assert_eq!(unknown.error, "org.varlink.service.InterfaceNotFound");
     assert_eq!(unknown.parameters["interface"], json!("io.deploy.NoSuch"));
+}
+
+#[test]
+fn a_stranger_is_refused_before_he_has_sent_a_byte() {
+    let pair = pair();
+    let control = pair.run_folder().join("control.sock");
+    // Permissions out of the way: credentials are the fence.
+    std::fs::set_permissions(&control, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let script = "import socket, sys\n\
+        s = socket.socket(socket.AF_UNIX)\n\
+        s.settimeout(30)\n\
+        s.connect(sys.argv[1])\n\
+        got = b''\n\
+        while (part := s.recv(4096)): got += part\n\
+        sys.stdout.buffer.write(got)\n";
+    let stranger = ClaimedUser::claim().uid().to_string();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", &stranger, "--regid", &stranger])
+        .args(["--clear-groups", "--", "/usr/bin/python3", "-c", script])
+        .arg(&control);
+    let said = run(command, b"").ok();
+    let told = said.stdout.strip_suffix(b"\0").unwrap();
+    let told: serde_json::Value = serde_json::from_slice(told).unwrap();
+    assert_eq!(told["error"], json!("io.deploy.Secrets.Denied"));
 }
 
 #[test]

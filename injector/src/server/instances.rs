@@ -206,10 +206,11 @@ impl Injector {
         let Some(one) = lock(&self.instances.live).remove(&number) else {
             return;
         };
-        self.finish(&one.record);
+        // Before folders are looked at: a child of the service that still lives has the views mounted.
         if one.supervisor.is_none_or(|s| process::has_ended(&s)) {
             remove_cgroup(&one.record);
         }
+        self.finish(&one.record);
         log::info!("instance {number} of {} ended", one.record.service);
     }
 

@@ -116,8 +116,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         watch: Watch::new()?,
     });
     for record in &ended {
-        injector.finish(record);
         instances::remove_cgroup(record);
+        injector.finish(record);
     }
     let watching = Arc::clone(&injector);
     std::thread::Builder::new()

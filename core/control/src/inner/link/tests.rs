@@ -3,6 +3,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Condvar};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -155,9 +156,11 @@ fn each_of_many_questions_at_once_gets_its_own_answer_and_descriptor() {
 #[test]
 fn more_questions_at_once_than_there_are_places_are_refused() {
     let barrier = Arc::new(Barrier::new(AT_ONCE + 1));
-    let gate = Arc::clone(&barrier);
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let (gate, seen) = (Arc::clone(&barrier), Arc::clone(&arrived));
     let link = serving(move |_, body, _| {
         if matches!(body, ToInjector::Instances) {
+            seen.fetch_add(1, Ordering::SeqCst);
             gate.wait();
         }
         Reply::Ok
@@ -166,7 +169,9 @@ fn more_questions_at_once_than_there_are_places_are_refused() {
         let asked: Vec<_> = (0..AT_ONCE)
             .map(|_| threads.spawn(|| link.request(&ToInjector::Instances, &[]).unwrap().0))
             .collect();
-        until(|| link.request(&ring("x"), &[]).unwrap().0 != Reply::Ok);
+        // Not by asking meanwhile: a question of ours could take the place of one of theirs.
+        until(|| arrived.load(Ordering::SeqCst) == AT_ONCE);
+        assert_ne!(link.request(&ring("x"), &[]).unwrap().0, Reply::Ok);
         barrier.wait();
         for one in asked {
             assert_eq!(one.join().unwrap(), Reply::Ok);
