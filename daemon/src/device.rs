@@ -1,7 +1,6 @@
 //! Which device the connection for secrets is: membership counts mounts of that one alone.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The minor number of the device that is mounted at `point`, as our own mount table says it. By the
@@ -20,41 +19,11 @@ pub(crate) fn minor_at(point: &Path) -> io::Result<u32> {
 
 /// The last line that names `point`: of several mounts at one place it is on top.
 fn find(table: &[u8], point: &Path) -> Option<u32> {
-    table.split(|byte| *byte == b'\n').rev().find_map(|line| {
-        // 36 35 0:61 / /run/deploy/views/secret rw - fuse deploy-secrets:secret rw
-        let mut fields = line.split(|byte| *byte == b' ');
-        let device = std::str::from_utf8(fields.nth(2)?).ok()?;
-        let (root, at) = (fields.next()?, fields.next()?);
-        let whole = root == b"/" && unescape(at) == point.as_os_str().as_bytes();
-        whole
-            .then(|| device.strip_prefix("0:")?.parse().ok())
-            .flatten()
-    })
-}
-
-/// Space, tab, line feed and backslash stand there as `\ooo`.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [byte, after @ ..] = rest {
-        match rest {
-            [
-                b'\\',
-                a @ b'0'..=b'3',
-                b @ b'0'..=b'7',
-                c @ b'0'..=b'7',
-                after @ ..,
-            ] => {
-                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                plain.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    plain
+    let line = sys::mountinfo::lines(table)
+        .filter(|line| line.root() == "/" && line.point() == point.as_os_str())
+        .last()?;
+    let device = std::str::from_utf8(line.device).ok()?;
+    device.strip_prefix("0:")?.parse().ok()
 }
 
 #[cfg(test)]

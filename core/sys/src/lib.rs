@@ -10,7 +10,7 @@ pub mod keyring;
 pub mod lock;
 pub mod memory;
 pub mod mount;
-mod mountinfo;
+pub mod mountinfo;
 pub mod namespace;
 pub mod peer;
 pub mod process;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 /// What we want to know of a mount.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line<'a> {
+pub struct Line<'a> {
     /// `MAJOR:MINOR`.
     pub device: &'a [u8],
     /// Which folder of the file system is mounted, still escaped.
@@ -29,7 +29,7 @@ impl Line<'_> {
 }
 
 /// The lines of a table; what is no line is left out.
-pub(crate) fn lines(table: &[u8]) -> impl Iterator<Item = Line<'_>> {
+pub fn lines(table: &[u8]) -> impl Iterator<Item = Line<'_>> {
     table.split(|byte| *byte == b'\n').filter_map(parse)
 }
 

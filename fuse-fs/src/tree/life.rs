@@ -43,13 +43,7 @@ impl Views {
         if instance.config.len() > usize::from(u16::MAX) {
             return Err(MakeError::TooMany);
         }
-        let entries = instance.entries();
-        let mut state = write(&self.state);
-        for meta in metas {
-            put_newest(&mut state, meta);
-        }
-        state.instances.insert(spec.number, instance);
-        Ok(entries)
+        Ok(self.show(instance, metas))
     }
 
     /// Shows an instance that ran before this process did: what it may not have any more is left
@@ -61,13 +55,18 @@ impl Views {
         let _changing = lock(&self.changing);
         let mut instance = Instance::new(&spec, true)?;
         let metas = self.fill(&mut instance);
+        Ok(self.show(instance, metas))
+    }
+
+    /// Shows an instance from now on; gives the numbers of its names.
+    fn show(&self, instance: Instance, metas: Vec<SecretMeta>) -> Vec<Entry> {
         let entries = instance.entries();
         let mut state = write(&self.state);
         for meta in metas {
             put_newest(&mut state, meta);
         }
-        state.instances.insert(spec.number, instance);
-        Ok(entries)
+        state.instances.insert(instance.key.number, instance);
+        entries
     }
 
     /// Gives an instance all that it may have now.
