@@ -18,6 +18,7 @@ pub mod supervisor;
 mod apply;
 mod clean;
 mod folders;
+mod installed;
 mod mounts;
 mod notify;
 mod plan;
@@ -30,3 +31,4 @@ mod testing;
 
 pub use clean::clean;
 pub use daemon_user::{as_daemon_user, as_daemon_user_with_stdin};
+pub use installed::installed;

@@ -156,17 +156,9 @@ fn with_passphrase(user: &str, command: &DaemonCommand, passphrase: &str) -> std
     as_daemon_user_with_stdin(user, command, std::os::fd::AsFd::as_fd(&reader))
 }
 
-/// A program of ours: beside this one, or in `sbin` beside its `bin`.
+/// A program of ours.
 fn installed(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find this program")?;
-    let beside = own.with_file_name(name);
-    let sbin = own
-        .parent()
-        .and_then(Path::parent)
-        .map(|prefix| prefix.join("sbin").join(name));
-    let mut places = std::iter::once(beside.clone()).chain(sbin);
-    Ok(places.find(|path| path.exists()).ok_or_else(|| {
-        Failure::failed(format!("{} is not there", beside.display()))
-            .hint("name the program with --secretsd")
+    Ok(injector::installed(name).map_err(|error| {
+        Failure::failed(error.to_string()).hint("name the program with --secretsd")
     })?)
 }

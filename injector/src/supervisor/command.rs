@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::life::StartError;
 use super::{RunOptions, environment};
-use crate::exec;
+use crate::{exec, installed};
 
 /// Program and arguments, by way of [`exec`] where secrets go into variables.
 pub(super) fn command(options: &RunOptions) -> Result<(PathBuf, Vec<OsString>), StartError> {
@@ -36,13 +36,12 @@ pub(super) fn command(options: &RunOptions) -> Result<(PathBuf, Vec<OsString>), 
     Ok((own_program()?, args))
 }
 
-/// deploy-inject: this program, or the one beside it.
+/// deploy-inject, wherever we were installed.
 pub(super) fn own_program() -> Result<PathBuf, StartError> {
-    let own = std::env::current_exe().map_err(|source| StartError::System {
+    installed("deploy-inject").map_err(|source| StartError::System {
         what: "deploy-inject".to_owned(),
         source,
-    })?;
-    Ok(own.with_file_name("deploy-inject"))
+    })
 }
 
 /// Why a command does not start, with a shell's own distinctions.
