@@ -213,12 +213,18 @@ impl Keeper {
             if !self.apply(index, source, names)? {
                 // Without the mark: the next open sees that it is not whole.
                 let discard = lock(&self.work).discard;
-                return if discard { Ok(()) } else { index.sync() };
+                return if discard {
+                    Ok(())
+                } else {
+                    self.call(|| index.sync())
+                };
             }
             if let Some(mark) = mark {
                 self.call(|| index.set_mark(&mark.bytes(&self.keys)))?;
                 self.applied.store(mark.seq, Ordering::Release);
             }
+            // Only now: who is told that nothing is left finds it served from here.
+            lock(&self.work).in_hand = 0;
             let since = *dirty.get_or_insert_with(Instant::now);
             if since.elapsed() >= FLUSH_AFTER {
                 dirty = None;
@@ -241,13 +247,12 @@ impl Keeper {
             }
             if count % 64 == 0 {
                 let mut work = lock(&self.work);
-                work.in_hand = work.in_hand.saturating_sub(64);
+                work.in_hand = work.in_hand.saturating_sub(64).max(1);
                 if work.stop_at.is_some_and(|at| at <= Instant::now()) {
                     return Ok(false);
                 }
             }
         }
-        lock(&self.work).in_hand = 0;
         Ok(true)
     }
 }

@@ -7,10 +7,10 @@ use crate::IndexFound;
 use crate::index::{Index, SledIndex};
 
 /// What must be read, or nothing at all.
-type Truth = BTreeMap<u32, Vec<u8>>;
+pub(super) type Truth = BTreeMap<u32, Vec<u8>>;
 
 /// A store that has a snapshot, a journal behind it, and an index with all of it; closed.
-fn small_store() -> (Folder, Truth) {
+pub(super) fn small_store() -> (Folder, Truth) {
     let (folder, records) = Folder::with_records();
     let mut truth = Truth::new();
     for number in 0..8 {
@@ -49,7 +49,7 @@ fn holds(records: &Records, truth: &Truth, when: &str) {
 }
 
 /// Opens a damaged folder: whole, or refused with a name and a way back.
-fn whole_or_refused(folder: &Folder, truth: &Truth, when: &str) -> Option<Opened> {
+pub(super) fn whole_or_refused(folder: &Folder, truth: &Truth, when: &str) -> Option<Opened> {
     match folder.open() {
         Ok((records, opened)) => {
             holds(&records, truth, when);
@@ -68,7 +68,7 @@ fn whole_or_refused(folder: &Folder, truth: &Truth, when: &str) -> Option<Opened
     }
 }
 
-fn refusal(error: &RecordsError, when: &str) {
+pub(super) fn refusal(error: &RecordsError, when: &str) {
     assert!(
         matches!(error, RecordsError::Damaged { .. }),
         "{when}: {error}"
@@ -246,127 +246,28 @@ fn what_an_interrupted_snapshot_left_is_taken_away() {
     assert_eq!(left.len(), 3, "{left:?}");
 }
 
-/// The store as it was before the last transactions, and as it is now.
-fn older_and_newer() -> (Folder, Folder, Truth) {
-    let (older, mut truth) = small_store();
-    let newer = older.copied();
-    let (records, _) = newer.open().unwrap();
-    records
-        .commit(vec![remove(5), put(6, b"after a revoke")])
-        .unwrap();
-    truth.remove(&5);
-    truth.insert(6, b"after a revoke".to_vec());
-    settled(&records);
-    drop(records);
-    (older, newer, truth)
-}
-
-fn replay(from: &Folder, to: &Folder, start: &str) {
-    let old = from.named(start);
-    let new = to.named(start);
-    if old.is_dir() {
-        fs::remove_dir_all(&new).unwrap();
-        copy_dir(&old, &new);
-    } else {
-        fs::copy(old, new).unwrap();
-    }
-}
-
 #[test]
-fn an_older_journal_alone_is_refused() {
-    let (older, newer, _) = older_and_newer();
-    replay(&older, &newer, "journal");
-    let before = fs::read(newer.path().join("journal")).unwrap();
-    let error = newer.open().unwrap_err();
-    refusal(&error, "older journal");
-    assert!(error.to_string().contains("older copy"), "{error}");
-    assert_eq!(fs::read(newer.path().join("journal")).unwrap(), before);
-}
-
-#[test]
-fn an_older_index_alone_catches_up() {
-    let (older, newer, truth) = older_and_newer();
-    replay(&older, &newer, "index-");
-    let opened = whole_or_refused(&newer, &truth, "older index").unwrap();
-    assert_eq!(opened.index, IndexFound::Behind(2), "{opened}");
-}
-
-#[test]
-fn older_files_from_before_a_snapshot_are_refused_or_healed() {
-    let (older, newer, truth) = older_and_newer();
-    let (records, _) = newer.open().unwrap();
-    records.snapshot().unwrap();
-    settled(&records);
-    drop(records);
-    let replayed = newer.copied();
-    replay(&older, &replayed, "journal");
-    refusal(&replayed.open().unwrap_err(), "journal");
-    let replayed = newer.copied();
-    replay(&older, &replayed, "journal");
-    fs::copy(
-        older.named("snapshot-"),
-        replayed.path().join("snapshot-00000002"),
-    )
-    .unwrap();
-    refusal(&replayed.open().unwrap_err(), "journal and snapshot");
-    let replayed = newer.copied();
-    replay(&older, &replayed, "snapshot-");
-    let opened = whole_or_refused(&replayed, &truth, "snapshot").unwrap();
-    assert!(opened.snapshot_rewritten, "{opened}");
-    let replayed = newer.copied();
-    replay(&older, &replayed, "index-");
-    let opened = whole_or_refused(&replayed, &truth, "index").unwrap();
-    assert!(matches!(opened.index, IndexFound::Rebuilt(_)), "{opened}");
-}
-
-#[test]
-fn a_history_that_was_rolled_back_and_went_on_is_told_from_the_one_that_the_index_has() {
-    let (older, newer, _) = older_and_newer();
-    let (records, _) = older.open().unwrap();
-    records.commit(vec![put(5, b"another way")]).unwrap();
-    records.commit(vec![put(5, b"and on")]).unwrap();
-    drop(records);
-    replay(&older, &newer, "journal");
-    let error = newer.open().unwrap_err();
-    refusal(&error, "fork");
-    assert!(
-        error.to_string().contains("not the one that the index has"),
-        "{error}"
-    );
-}
-
-#[test]
-fn files_of_another_store_are_refused_or_healed() {
+fn the_index_serves_what_it_has_though_snapshot_and_journal_are_lost_meanwhile() {
     let (folder, truth) = small_store();
-    let other = Folder::new();
-    let records = Records::create(other.path(), [3; 16], &KEY).unwrap();
-    for number in 0..12 {
-        records.commit(vec![put(number, b"other")]).unwrap();
-        if number == 8 {
-            records.snapshot().unwrap();
+    let (records, opened) = folder.open().unwrap();
+    assert_eq!(opened.index, IndexFound::Whole);
+    let lose = || {
+        for file in [folder.named("snapshot-"), folder.path().join("journal")] {
+            let len = fs::metadata(&file).unwrap().len();
+            let zeros = vec![0; len as usize];
+            // In place: whoever has it open sees it.
+            let mut file = fs::OpenOptions::new().write(true).open(file).unwrap();
+            std::io::Write::write_all(&mut file, &zeros).unwrap();
         }
-    }
+    };
+    lose();
+    holds(&records, &truth, "the index alone");
+    assert_eq!(records.health().healed, 0);
+    records.commit(vec![put(7, b"new"), remove(6)]).unwrap();
     settled(&records);
-    drop(records);
-    let swapped = folder.copied();
-    replay(&other, &swapped, "journal");
-    let error = swapped.open().unwrap_err();
-    refusal(&error, "journal");
-    assert!(
-        error.to_string().contains("journal of another store"),
-        "{error}"
-    );
-    let swapped = folder.copied();
-    replay(&other, &swapped, "snapshot-");
-    assert!(
-        whole_or_refused(&swapped, &truth, "snapshot")
-            .unwrap()
-            .snapshot_rewritten
-    );
-    let swapped = folder.copied();
-    replay(&other, &swapped, "index-");
-    let opened = whole_or_refused(&swapped, &truth, "index").unwrap();
-    assert!(matches!(opened.index, IndexFound::Rebuilt(_)), "{opened}");
+    lose();
+    assert_eq!(get(&records, 7).as_deref(), Some(&b"new"[..]));
+    assert_eq!(get(&records, 5), truth.get(&5).cloned());
 }
 
 #[test]

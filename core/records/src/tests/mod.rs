@@ -4,6 +4,7 @@
 mod basics;
 mod child;
 mod damage;
+mod replay;
 mod space;
 mod twin;
 mod writing;
