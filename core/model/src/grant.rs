@@ -14,6 +14,9 @@ pub struct Grant {
     /// When the grant ends; `None`: never by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// The same in the store's own time, which nobody can set back: whichever comes first ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
     /// What the reader must be, beside having the service's name.
     #[serde(default, skip_serializing_if = "Pins::is_empty")]
     pub pins: Pins,
@@ -53,6 +56,7 @@ mod tests {
         let plain = Grant {
             secret: "db".parse().unwrap(),
             until: None,
+            deadline: None,
             pins: Pins::default(),
         };
         assert_eq!(read(r#"{"secret":"db"}"#).unwrap(), plain);
@@ -67,6 +71,7 @@ mod tests {
         let whole = Grant {
             secret: "db".parse().unwrap(),
             until: Some(Timestamp(7)),
+            deadline: Some(3),
             pins: Pins {
                 user: Some("www-data".into()),
                 unit: Some("web.service".into()),

@@ -15,7 +15,7 @@ mod time;
 pub use entry::{Entry, Tree};
 pub use grant::{Grant, Pins};
 pub use manifest::{
-    MAX_COUNT, MAX_TEXT, Manifest, ManifestError, Modes, ModesError, OnChange, Restart,
+    Audit, MAX_COUNT, MAX_TEXT, Manifest, ManifestError, Modes, ModesError, OnChange, Restart,
     SecretRequest, Targets, TargetsError,
 };
 pub use name::{ConfigKey, ConfigName, FieldName, NameError, SecretName, ServiceName};

@@ -12,6 +12,7 @@ use std::ops::Bound;
 use model::{ConfigName, SecretName, ServiceName};
 use records::NameHash;
 
+use crate::clock::{Clock, Reading};
 use crate::documents::{self, ConfigDocument, Grants, Head};
 use crate::envelope;
 use crate::error::{EnvelopeError, RecordError, UnsealError};
@@ -27,6 +28,7 @@ pub(crate) struct Catalog {
     pub(crate) secrets: BTreeMap<SecretName, Secret>,
     pub(crate) services: BTreeMap<ServiceName, Service>,
     pub(crate) configs: BTreeMap<ConfigName, StoredConfig>,
+    pub(crate) clock: Clock,
 }
 
 /// A config, or what is left of one that was deleted: its version counts on.
@@ -53,7 +55,10 @@ impl Catalog {
     /// Reads all heads, grants and configs, and checks that each version's records are there.
     /// Whatever is not understood is refused; grants alone are only denied.
     pub(crate) fn load(generation: &Generation) -> Result<(Self, Vec<String>), UnsealError> {
-        let mut catalog = Self::default();
+        let mut catalog = Self {
+            clock: clock(generation)?,
+            ..Self::default()
+        };
         let mut warnings = Vec::new();
         let mut parts = HashSet::new();
         for (hash, _) in generation.records.entries() {
@@ -109,7 +114,9 @@ impl Catalog {
             .map_err(unnamed)?;
         let found = match kind {
             Kind::Head => {
-                let (name, secret) = Head::parse(&text).map(Secret::from_head).map_err(unnamed)?;
+                let (name, secret) = Head::parse(&text)
+                    .map(|head| Secret::from_head(head, &self.clock))
+                    .map_err(unnamed)?;
                 let place = Place::Head(name.clone());
                 self.secrets.insert(name, secret);
                 place
@@ -126,6 +133,8 @@ impl Catalog {
                 self.configs.insert(config.name.clone(), config.stored());
                 place
             }
+            // Read before all others.
+            Kind::Clock => Place::Clock,
             Kind::Version | Kind::SlotKeys | Kind::Passphrase => {
                 return Err(unnamed(EnvelopeError::Kind(kind.code())));
             }
@@ -155,7 +164,7 @@ impl Catalog {
             ..Service::default()
         };
         for grant in &known {
-            service.take_in(grant);
+            service.take_in(grant, &self.clock);
         }
         self.services.insert(name, service);
     }
@@ -171,6 +180,7 @@ impl Catalog {
         }
         places.extend(self.services.keys().cloned().map(Place::Grants));
         places.extend(self.configs.keys().cloned().map(Place::Config));
+        places.extend(self.clock.is_kept.then_some(Place::Clock));
         places
     }
 
@@ -184,6 +194,7 @@ impl Catalog {
             }),
             Place::Grants(name) => self.services.contains_key(name),
             Place::Config(name) => self.configs.contains_key(name),
+            Place::Clock => self.clock.is_kept,
         }
     }
 
@@ -200,4 +211,19 @@ impl Catalog {
             granted.cell.seal();
         }
     }
+}
+
+/// The store's own time, which goes on from what was kept.
+fn clock(generation: &Generation) -> Result<Clock, UnsealError> {
+    let place = Place::Clock;
+    let kept = match generation.get(&place)? {
+        Some(record) => {
+            let text = generation.sealer.open(&place, &record)?;
+            let what = || place.describe();
+            let kept = documents::parse(&text).map_err(|why| RecordError { what: what(), why })?;
+            Some(kept)
+        }
+        None => None,
+    };
+    Ok(Clock::resume(kept.as_ref(), Reading::take()))
 }

@@ -28,6 +28,20 @@ pub(crate) struct Head {
     pub(crate) oldest: u32,
     /// All that have records, ascending.
     pub(crate) versions: Vec<VersionMeta>,
+    /// A version that stays readable beside the newest for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) grace: Option<Grace>,
+}
+
+/// See [`Head::grace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Grace {
+    pub(crate) version: u32,
+    /// When it ends, by the wall clock.
+    pub(crate) until: Timestamp,
+    /// The same in the store's own time.
+    pub(crate) deadline: u64,
 }
 
 impl Head {

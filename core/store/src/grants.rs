@@ -15,6 +15,7 @@ use crate::meta::GrantMeta;
 use crate::operator::Operator;
 use crate::place::Place;
 use crate::store::Store;
+use crate::time;
 use crate::writers::Name;
 
 /// The most grants of one service; as many as a manifest may ask for.
@@ -44,17 +45,24 @@ impl Store {
         let names = secrets.iter().cloned().map(Name::Secret);
         let mut writing = live.write(names.chain([Name::Service(service.clone())]).collect())?;
         all_exist(&live, &secrets)?;
+        let deadline = until.map(|until| read(&live.catalog).clock.deadline(until));
         let grants: Vec<_> = secrets
             .into_iter()
             .map(|secret| Grant {
                 secret,
                 until,
+                deadline,
                 pins: pins.clone(),
             })
             .collect();
         let staged = stage(&live, &mut writing, service, Change::Give(grants))?;
+        if until.is_some() {
+            time::keep(&live, &mut writing)?;
+        }
         writing.commit()?;
-        staged.publish(&mut write(&live.catalog));
+        let mut catalog = write(&live.catalog);
+        catalog.clock.is_kept |= until.is_some();
+        staged.publish(&mut catalog);
         Ok(())
     }
 
@@ -112,6 +120,7 @@ impl Store {
                 let grants = service.list().filter(exists);
                 grants.map(|grant| GrantMeta {
                     service: name.clone(),
+                    left: service.left(&grant.secret),
                     grant,
                 })
             })
@@ -224,7 +233,10 @@ impl Staged {
     pub(crate) fn publish(self, catalog: &mut Catalog) {
         let service = catalog.services.entry(self.service.clone()).or_default();
         match self.change {
-            Change::Give(grants) => grants.iter().for_each(|grant| service.give(grant)),
+            Change::Give(grants) => {
+                let clock = &catalog.clock;
+                grants.iter().for_each(|grant| service.give(grant, clock));
+            }
             Change::Take(secret) => {
                 service.drop_grant(&secret);
             }

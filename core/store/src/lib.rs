@@ -8,6 +8,7 @@
 
 mod catalog;
 mod cipher;
+mod clock;
 mod configs;
 mod deletion;
 mod documents;
@@ -31,6 +32,7 @@ mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
+mod time;
 mod unseal;
 mod value;
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub use permit::{Permit, Reader, Standing};
 pub use reading::Opened;
 pub use slots::{Argon2Params, NewSlot, SlotId, SlotInfo, SlotKind};
 pub use store::{InitOptions, InitReport, Store};
+pub use time::MAX_GRACE;
 pub use unseal::{Unlock, UnlockedBy, UnsealReport};
 pub use value::{MAX_FIELDS, MAX_VERSION_BYTES, SecretBytes, Value};
 pub use versions::SetOptions;

@@ -225,7 +225,11 @@ pub(crate) struct Writing<'a> {
     _names: Vec<NamesGuard<'a>>,
 }
 
-impl Writing<'_> {
+impl<'a> Writing<'a> {
+    pub(crate) fn live(&self) -> &'a Live {
+        self.live
+    }
+
     /// Seals `text` for the next commit.
     pub(crate) fn put(&mut self, place: Place, text: &[u8]) -> Result<(), WriteError> {
         let (name, record) = self.generation.sealer.seal(&place, text)?;

@@ -101,6 +101,9 @@ pub struct GrantMeta {
     pub service: ServiceName,
     /// What, until when, pinned to what.
     pub grant: Grant,
+    /// Seconds until it ends by itself, by whichever clock is first; 0: it has ended; `None`: it
+    /// does not end.
+    pub left: Option<u64>,
 }
 
 /// A stored config without its data.

@@ -6,17 +6,15 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{SecretName, ServiceName, Timestamp};
 
+use crate::clock::{self, End};
 use crate::operator::Operator;
 
 const VALID: u8 = 0;
 const REVOKED: u8 = 1;
 const SEALED: u8 = 2;
-/// `until` of a grant without one.
-const NEVER: u64 = u64::MAX;
 
 /// Who asks for a permit.
 #[derive(Debug, Clone, Copy)]
@@ -48,22 +46,30 @@ pub enum Standing {
 /// The state that permits and the catalog share: of one grant, or of one secret for operators.
 pub(crate) struct Cell {
     state: AtomicU8,
+    /// The two halves of an [`End`].
     until: AtomicU64,
+    uptime: AtomicU64,
 }
 
 impl Cell {
-    pub(crate) fn new(until: Option<Timestamp>) -> Arc<Self> {
-        let cell = Self {
+    pub(crate) fn new(end: End) -> Arc<Self> {
+        Arc::new(Self {
             state: AtomicU8::new(VALID),
-            until: AtomicU64::new(NEVER),
-        };
-        cell.set_until(until);
-        Arc::new(cell)
+            until: AtomicU64::new(end.until),
+            uptime: AtomicU64::new(end.uptime),
+        })
     }
 
-    pub(crate) fn set_until(&self, until: Option<Timestamp>) {
-        self.until
-            .store(until.map_or(NEVER, |until| until.0), Ordering::Release);
+    pub(crate) fn set_end(&self, end: End) {
+        self.until.store(end.until, Ordering::Release);
+        self.uptime.store(end.uptime, Ordering::Release);
+    }
+
+    pub(crate) fn end(&self) -> End {
+        End {
+            until: self.until.load(Ordering::Acquire),
+            uptime: self.uptime.load(Ordering::Acquire),
+        }
     }
 
     pub(crate) fn revoke(&self) {
@@ -79,9 +85,9 @@ impl Cell {
 
     fn standing(&self) -> Standing {
         match self.state.load(Ordering::Acquire) {
-            VALID => match self.until.load(Ordering::Acquire) {
-                NEVER => Standing::Valid,
-                until if now().0 < until => Standing::Valid,
+            VALID => match self.end() {
+                End::NEVER => Standing::Valid,
+                end if end.left() > 0 => Standing::Valid,
                 _ => Standing::Expired,
             },
             SEALED => Standing::Sealed,
@@ -126,7 +132,7 @@ impl Permit {
         self.standing() == Standing::Valid
     }
 
-    /// Valid, or why not. Two atomic loads, and a look at the clock for a grant with `until`.
+    /// Valid, or why not. Three atomic loads, and a look at the clocks for a grant that ends.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.inner.cell.standing()
@@ -160,11 +166,5 @@ impl fmt::Debug for Permit {
 
 /// The time now, whole seconds.
 pub(crate) fn now() -> Timestamp {
-    // A clock before 1970 reads as 0: every `until` is then in the future of it, as on a machine
-    // without a clock battery before its time is set.
-    Timestamp(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-    )
+    Timestamp(clock::wall())
 }

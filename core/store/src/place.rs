@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     SlotKeys,
     /// Inside the `keys` file: a slot's private half under a passphrase.
     Passphrase,
+    /// The store's own time.
+    Clock,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Config => 4,
             Self::SlotKeys => 5,
             Self::Passphrase => 6,
+            Self::Clock => 7,
         }
     }
 
@@ -41,6 +44,7 @@ impl Kind {
             2 => Some(Self::Version),
             3 => Some(Self::Grants),
             4 => Some(Self::Config),
+            7 => Some(Self::Clock),
             _ => None,
         }
     }
@@ -53,6 +57,7 @@ pub(crate) enum Place {
     Version(SecretName, u32, Option<FieldName>),
     Grants(ServiceName),
     Config(ConfigName),
+    Clock,
 }
 
 impl Place {
@@ -62,6 +67,7 @@ impl Place {
             Self::Version(..) => Kind::Version,
             Self::Grants(_) => Kind::Grants,
             Self::Config(_) => Kind::Config,
+            Self::Clock => Kind::Clock,
         }
     }
 
@@ -70,6 +76,7 @@ impl Place {
             Self::Head(name) | Self::Version(name, ..) => name.as_str(),
             Self::Grants(name) => name.as_str(),
             Self::Config(name) => name.as_str(),
+            Self::Clock => "clock",
         }
     }
 
@@ -126,6 +133,7 @@ impl Place {
             }
             Self::Grants(name) => format!("the grants of service {name}"),
             Self::Config(name) => format!("config {name}"),
+            Self::Clock => "the store's own time".to_owned(),
         }
     }
 }

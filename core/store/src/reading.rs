@@ -168,7 +168,7 @@ impl Store {
         }
     }
 
-    fn admit(&self, permit: &Permit) -> Result<std::sync::Arc<Live>, ReadError> {
+    pub(crate) fn admit(&self, permit: &Permit) -> Result<std::sync::Arc<Live>, ReadError> {
         check(permit)?;
         self.live().ok_or(ReadError::Sealed)
     }

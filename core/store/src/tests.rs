@@ -125,6 +125,7 @@ fn a_revoke_in_the_middle_of_a_grant_of_the_same_service_is_durable_too() {
     let grant = model::Grant {
         secret: "b".parse().unwrap(),
         until: None,
+        deadline: None,
         pins: model::Pins::default(),
     };
     let mut writing = live

@@ -1,12 +1,14 @@
 //! Secrets and their versions: create, set, rotate, roll back, list.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use model::{Grant, Pins, SecretName, ServiceName};
 use sys::lock::{read, write};
 
 use crate::catalog::{Secret, from_name, places_of};
-use crate::documents::{self, Head};
+use crate::clock::End;
+use crate::documents::{self, Grace, Head};
 use crate::error::{EnvelopeError, RecordError, WriteError};
 use crate::grants::{Change, Staged, stage};
 use crate::holds::remove_doomed;
@@ -16,6 +18,7 @@ use crate::operator::Operator;
 use crate::permit::{Cell, now};
 use crate::place::Place;
 use crate::store::Store;
+use crate::time::{self, MAX_GRACE};
 use crate::value::{MAX_FIELDS, MAX_VERSION_BYTES, SecretBytes, Value};
 use crate::writers::Name;
 
@@ -55,6 +58,7 @@ impl Store {
             let grant = Grant {
                 secret: name.clone(),
                 until: None,
+                deadline: None,
                 pins: Pins::default(),
             };
             staged.push(stage(
@@ -64,14 +68,8 @@ impl Store {
                 Change::Give(vec![grant]),
             )?);
         }
-        self.add(
-            &live,
-            &mut writing,
-            name,
-            &value,
-            keep.unwrap_or(DEFAULT_KEEP),
-            staged,
-        )
+        let keep = keep.unwrap_or(DEFAULT_KEEP);
+        self.add(&mut writing, name, &value, keep, None, staged)
     }
 
     /// The first version of a new secret, or the next one of a secret that exists.
@@ -96,7 +94,7 @@ impl Store {
             .keep
             .or(before.map(|before| before.keep))
             .unwrap_or(DEFAULT_KEEP);
-        self.add(&live, &mut writing, name, &value, keep, Vec::new())
+        self.add(&mut writing, name, &value, keep, None, Vec::new())
     }
 
     /// The next version of a secret that must exist.
@@ -109,12 +107,48 @@ impl Store {
         name: &SecretName,
         value: Value,
     ) -> Result<SecretMeta, WriteError> {
-        check(&value, None)?;
+        self.next_version(name, &value, None)
+    }
+
+    /// As [`Store::rotate`], and the version before stays readable as the previous one for `lasts`.
+    /// Without a grace of its own, a later rotation leaves one that runs as it is.
+    ///
+    /// # Errors
+    /// As there; or the grace is too long, or the secret keeps no old versions.
+    pub fn rotate_with_grace(
+        &self,
+        _: &Operator,
+        name: &SecretName,
+        value: Value,
+        lasts: Duration,
+    ) -> Result<SecretMeta, WriteError> {
+        if lasts < Duration::from_secs(1) || lasts > MAX_GRACE {
+            return Err(WriteError::Invalid(
+                "a grace lasts a second to 366 days".into(),
+            ));
+        }
+        self.next_version(name, &value, Some(lasts))
+    }
+
+    fn next_version(
+        &self,
+        name: &SecretName,
+        value: &Value,
+        grace: Option<Duration>,
+    ) -> Result<SecretMeta, WriteError> {
+        check(value, None)?;
         let live = self.writable()?;
         let mut writing = live.write(vec![Name::Secret(name.clone())])?;
         let before = existing(&live, name)?.ok_or_else(|| no_secret(name))?;
         same_shape(name, before.shape, value.shape())?;
-        self.add(&live, &mut writing, name, &value, before.keep, Vec::new())
+        if before.keep == 0 && grace.is_some() {
+            return Err(WriteError::Invalid(format!(
+                "secret {name} keeps no old versions, so there can be no grace; `deploy secret set \
+                 --keep 1 {name}` changes that"
+            )));
+        }
+        let grace = grace.map(|lasts| time::grace(&live, before.newest().number, lasts));
+        self.add(&mut writing, name, value, before.keep, grace, Vec::new())
     }
 
     /// Makes a new version with what an older one holds.
@@ -143,7 +177,7 @@ impl Store {
         }
         same_shape(name, before.shape, version.shape())?;
         let value = read_back(&writing, name, version)?;
-        self.add(&live, &mut writing, name, &value, before.keep, Vec::new())
+        self.add(&mut writing, name, &value, before.keep, None, Vec::new())
     }
 
     /// The secrets whose names begin with `prefix`, in the order of names.
@@ -177,14 +211,19 @@ impl Store {
     /// it may be opened up to the moment in which the new one shows.
     fn add(
         &self,
-        live: &Live,
         writing: &mut Writing<'_>,
         name: &SecretName,
         value: &Value,
         keep: u32,
+        grace: Option<Grace>,
         grants: Vec<Staged>,
     ) -> Result<SecretMeta, WriteError> {
+        let live = writing.live();
         let (mut head, doomed) = self.plan(live, name, keep);
+        head.grace = grace.or(head.grace);
+        if keep == 0 {
+            head.grace = None;
+        }
         let number = head.next;
         if number > MAX_VERSION {
             return Err(WriteError::Conflict(format!(
@@ -212,23 +251,33 @@ impl Store {
         let place = Place::Head(name.clone());
         let text = documents::write(&place, &head)?;
         writing.put(place, &text)?;
+        if grace.is_some() {
+            time::keep(live, writing)?;
+        }
         for place in doomed.iter().flat_map(|version| places_of(name, version)) {
             writing.remove(place);
         }
         writing.commit()?;
         let meta = {
             let mut catalog = write(&live.catalog);
+            catalog.clock.is_kept |= grace.is_some();
+            let catalog = &mut *catalog;
             let secret = catalog
                 .secrets
                 .entry(name.clone())
                 .or_insert_with(Secret::absent);
             if secret.versions.is_empty() {
                 // Permits of one that was deleted stay revoked.
-                secret.cell = Cell::new(None);
+                secret.cell = Cell::new(End::NEVER);
             }
             secret.keep = keep;
             secret.next = head.next;
             secret.oldest = head.oldest;
+            let end = |grace: Grace| {
+                let end = catalog.clock.end(grace.until, Some(grace.deadline));
+                (grace, end)
+            };
+            secret.grace = head.grace.map(end);
             secret.versions.push(version);
             secret.doomed.clear();
             if keep == 0 {
@@ -237,7 +286,7 @@ impl Store {
             let meta = secret.meta(name);
             grants
                 .into_iter()
-                .for_each(|staged| staged.publish(&mut catalog));
+                .for_each(|staged| staged.publish(catalog));
             meta
         };
         if keep == 0 {

@@ -263,3 +263,31 @@ fn grants_and_revokes_at_the_same_time_end_as_the_last_answer_said() {
     store.unseal(store::Unlock::FileSlots).unwrap();
     assert_eq!(store.grants(&operator(), None).unwrap().len(), 4);
 }
+
+#[test]
+fn what_is_left_of_a_grant_is_told_and_its_clock_survives_a_restart_and_a_key_rotation() {
+    let mut disk = OnDisk::make().unsealed();
+    let store = disk.store();
+    store
+        .create(&operator(), &secret("db"), single("x"), None, &[])
+        .unwrap();
+    let (op, web, db) = (operator(), service("web"), [secret("db")]);
+    let left = |store: &Store| store.grants(&op, Some(&web)).unwrap()[0].left;
+    store.grant(&op, &web, &db, None, Pins::default()).unwrap();
+    assert_eq!(left(store), None);
+    store
+        .grant(&op, &web, &db, Some(later()), Pins::default())
+        .unwrap();
+    let first = left(store).unwrap();
+    assert!(first > 3000);
+    store.rotate_root(&op, &|_, _| {}).unwrap();
+    store.keep_time().unwrap();
+    disk.reopen();
+    let store = disk.store();
+    let again = left(store).unwrap();
+    assert!(first - again < 60, "{first} {again}");
+    store
+        .grant(&op, &web, &db, Some(Timestamp(1)), Pins::default())
+        .unwrap();
+    assert_eq!(left(store), Some(0));
+}

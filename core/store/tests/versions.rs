@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::*;
 use store::{Denied, ReadError, Reader, SetOptions, Standing, WriteError};
 
@@ -215,4 +217,84 @@ fn sealing_ends_every_permit_and_unsealing_brings_none_back() {
     assert_eq!(store.retained().len(), 2);
     store.sweep().unwrap();
     assert_eq!(store.retained(), [(name, 1)]);
+}
+
+/// A wait for a clock that nobody can turn for a test.
+fn until(done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_version_before_stays_readable_for_its_grace_and_not_longer() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    let options = SetOptions {
+        keep: Some(1),
+        ..SetOptions::default()
+    };
+    store.set(&op, &name, single("one"), options).unwrap();
+    let permit = all_of(&store, "db");
+    assert_eq!(store.previous(&permit).unwrap(), None);
+    let hour = Duration::from_secs(3600);
+    store
+        .rotate_with_grace(&op, &name, single("two"), hour)
+        .unwrap();
+    let previous = || {
+        let version = store.previous(&permit).unwrap();
+        version.map(|version| version.number)
+    };
+    assert_eq!(previous(), Some(1));
+    // Out of reach, and held by nobody; another rotation takes it away as little as a sweep does,
+    // and neither does a restart of the grace's clock.
+    store.rotate(&op, &name, single("three")).unwrap();
+    assert_eq!(store.sweep().unwrap(), 1, "version 2");
+    assert_eq!(previous(), Some(1));
+    assert_eq!(read(&store, &permit, 1, None).unwrap(), "one");
+    assert!(matches!(store.graces()[..], [(_, left)] if left > 3000));
+    store.seal();
+    store.unseal(store::Unlock::FileSlots).unwrap();
+    let permit = all_of(&store, "db");
+    assert_eq!(store.previous(&permit).unwrap().unwrap().number, 1);
+    store.rotate_root(&op, &|_, _| {}).unwrap();
+    assert_eq!(store.previous(&permit).unwrap().unwrap().number, 1);
+    let second = Duration::from_secs(1);
+    store
+        .rotate_with_grace(&op, &name, single("four"), second)
+        .unwrap();
+    until(|| store.previous(&permit).unwrap().is_none());
+    assert_eq!(store.graces(), [(name.clone(), 0)]);
+    store.sweep().unwrap();
+    let gone = |number| {
+        matches!(
+            read(&store, &permit, number, None),
+            Err(ReadError::NoVersion(..))
+        )
+    };
+    assert!(gone(1) && gone(3));
+    assert_eq!(read(&store, &permit, 4, None).unwrap(), "four");
+}
+
+#[test]
+fn there_is_no_grace_where_old_versions_are_revoked_or_for_no_time() {
+    let store = memory();
+    let (op, name) = (operator(), secret("db"));
+    let options = SetOptions {
+        keep: Some(0),
+        ..SetOptions::default()
+    };
+    store.set(&op, &name, single("one"), options).unwrap();
+    let hour = Duration::from_secs(3600);
+    for (lasts, value) in [
+        (hour, "two"),
+        (Duration::ZERO, "two"),
+        (store::MAX_GRACE + hour, "two"),
+    ] {
+        let refused = store.rotate_with_grace(&op, &name, single(value), lasts);
+        assert!(matches!(refused, Err(WriteError::Invalid(_))));
+    }
+    assert_eq!(store.history(&op, &name).unwrap().len(), 1);
 }

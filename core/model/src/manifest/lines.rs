@@ -148,45 +148,38 @@ impl Parser {
         }
     }
 
-    /// `secret NAME`, `secret NAME env=VARIABLE`.
+    /// `secret NAME`, `secret NAME env=VARIABLE audit=every-read previous=true`.
     fn take_secret(&mut self, key: usize, words: Vec<Word>) -> Result<(), Located> {
-        let usage = "expected `secret NAME` or `secret NAME env=VARIABLE`";
+        let usage = "expected `secret NAME`, and after it any of `env=VARIABLE`, \
+                     `audit=every-read`, `previous=true`";
         let mut words = words.into_iter();
-        let (name, env) = match (words.next(), words.next(), words.next()) {
-            (Some(name), env, None) => (name, env),
-            (_, _, Some(word)) => return Err(self.refuse(word.column, usage)),
-            (None, ..) => return Err(self.refuse_at(key, usage)),
+        let Some(name) = words.next() else {
+            return Err(self.refuse_at(key, usage));
         };
-        let node = match env {
-            None => self.scalar(name),
-            Some(Word { column, text }) => {
-                let Some(variable) = text.strip_prefix("env=") else {
-                    return Err(self.refuse(column, usage));
-                };
-                let at = self.places.add(Place {
-                    line: self.line,
-                    column: name.column,
-                });
-                let name_key = Key {
-                    at,
-                    text: "name".into(),
-                };
-                let env_key = self.key(Word {
-                    column,
-                    text: "env".into(),
-                });
-                let name = self.scalar(name);
-                let variable = self.scalar(Word {
-                    column: column + 4,
-                    text: variable.into(),
-                });
-                Node {
-                    at,
-                    what: What::Map(vec![(name_key, name), (env_key, variable)]),
-                }
-            }
-        };
-        self.append(key, "secrets", vec![node]);
+        let at = self.places.add(Place {
+            line: self.line,
+            column: name.column,
+        });
+        let text = "name".into();
+        let name = (Key { at, text }, self.scalar(name));
+        let mut entries = vec![name];
+        for Word { column, text } in words {
+            let Some((word, value)) = text.split_once('=') else {
+                return Err(self.refuse(column, usage));
+            };
+            let value_column = column + word.chars().count() + 1;
+            let word = self.key(Word {
+                column,
+                text: word.into(),
+            });
+            let value = self.scalar(Word {
+                column: value_column,
+                text: value.into(),
+            });
+            entries.push((word, value));
+        }
+        let what = What::Map(entries);
+        self.append(key, "secrets", vec![Node { at, what }]);
         Ok(())
     }
 

@@ -67,6 +67,29 @@ pub struct SecretRequest {
     /// The environment variable that carries its value too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
+    /// What of it is written into the audit log.
+    #[serde(default, skip_serializing_if = "Audit::is_default")]
+    pub audit: Audit,
+    /// Whether the version before is shown too, while a rotation's grace lasts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub previous: bool,
+}
+
+/// What of a secret's use is written into the audit log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Audit {
+    /// Each open. The page cache answers the reads of a descriptor that is open.
+    #[default]
+    EveryOpen,
+    /// Each read too: nothing is cached, and each read comes to secretsd.
+    EveryRead,
+}
+
+impl Audit {
+    fn is_default(&self) -> bool {
+        *self == Audit::default()
+    }
 }
 
 /// What a service is told when one of its secrets or its config changes.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::error::Fault;
 use super::rules;
 use super::tree::{Key, Node, What};
-use super::{MAX_COUNT, Manifest, Modes, OnChange, Restart, SecretRequest, Targets};
+use super::{Audit, MAX_COUNT, Manifest, Modes, OnChange, Restart, SecretRequest, Targets};
 use crate::{ConfigKey, NameError, SecretName, text};
 
 const KEYS: [&str; 11] = [
@@ -21,6 +21,11 @@ const KEYS: [&str; 11] = [
     "targets",
     "file_mode",
     "folder_mode",
+];
+const BOOLS: [(&str, bool); 2] = [("true", true), ("false", false)];
+const AUDITS: [(&str, Audit); 2] = [
+    ("every-open", Audit::EveryOpen),
+    ("every-read", Audit::EveryRead),
 ];
 const RESTARTS: [(&str, Restart); 3] = [
     ("no", Restart::No),
@@ -62,7 +67,7 @@ pub(super) fn manifest(root: Node, stem: &str) -> Result<Manifest, Fault> {
     let on_change = keys.take("on_change").map(on_change).transpose()?;
     let restart = keys
         .take("restart")
-        .map(restart)
+        .map(|node| one_of(&node, &RESTARTS))
         .transpose()?
         .unwrap_or_default();
     let targets = keys
@@ -246,10 +251,16 @@ fn secrets(node: Node) -> Result<Vec<SecretRequest>, Fault> {
 fn secret(node: Node) -> Result<(usize, SecretRequest), Fault> {
     let at = node.at;
     if !matches!(node.what, What::Map(_)) {
-        let name = name(&node)?;
-        return Ok((at, SecretRequest { name, env: None }));
+        let secret = SecretRequest {
+            name: name(&node)?,
+            env: None,
+            audit: Audit::default(),
+            previous: false,
+        };
+        return Ok((at, secret));
     }
-    let mut keys = Fields::of(node, &["name", "env"], "a secret's name, or `{name, env}`")?;
+    let expected = "a secret's name, or `{name, env, audit, previous}`";
+    let mut keys = Fields::of(node, &["name", "env", "audit", "previous"], expected)?;
     let name: SecretName = match keys.take("name") {
         Some(node) => name(&node)?,
         None => return Err(fault(at, "a secret without a `name`")),
@@ -262,7 +273,27 @@ fn secret(node: Node) -> Result<(usize, SecretRequest), Fault> {
         }
         None => None,
     };
-    Ok((at, SecretRequest { name, env }))
+    let audit = keys.take("audit").map(|node| one_of(&node, &AUDITS));
+    let previous = keys.take("previous").map(|node| one_of(&node, &BOOLS));
+    let secret = SecretRequest {
+        name,
+        env,
+        audit: audit.transpose()?.unwrap_or_default(),
+        previous: previous.transpose()?.unwrap_or_default(),
+    };
+    Ok((at, secret))
+}
+
+/// A word out of a few.
+fn one_of<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, Fault> {
+    let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+    let expected = format!("one of {}", text::list(&names));
+    let given = scalar(node, &expected)?;
+    let found = words.iter().find(|(word, _)| *word == given);
+    found.map(|(_, meant)| *meant).ok_or_else(|| {
+        let hint = text::did_you_mean(given, &names);
+        fault(node.at, format!("expected {expected}{hint}"))
+    })
 }
 
 fn config(node: Node) -> Result<BTreeMap<ConfigKey, String>, Fault> {
@@ -312,19 +343,6 @@ fn on_change(node: Node) -> Result<OnChange, Fault> {
         (None, Some(node)) => command(node).map(OnChange::Command),
         _ => Err(fault(at, format!("expected one of {expected}"))),
     }
-}
-
-fn restart(node: Node) -> Result<Restart, Fault> {
-    let names = RESTARTS.map(|(name, _)| name);
-    let expected = format!("one of {}", text::list(&names));
-    let given = scalar(&node, &expected)?;
-    let found = RESTARTS.iter().find(|(name, _)| *name == given);
-    found.map(|(_, restart)| *restart).ok_or_else(|| {
-        fault(
-            node.at,
-            format!("expected {expected}{}", text::did_you_mean(given, &names)),
-        )
-    })
 }
 
 fn targets(node: Node) -> Result<Targets, Fault> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use model::SecretName;
 
-use crate::documents::Head;
+use crate::clock::{Clock, End};
+use crate::documents::{Grace, Head};
 use crate::meta::{SecretMeta, Shape, VersionMeta};
 use crate::permit::Cell;
 
@@ -17,6 +18,8 @@ pub(crate) struct Secret {
     pub(crate) oldest: u32,
     /// Those that may be opened, ascending. None: deleted.
     pub(crate) versions: Vec<VersionMeta>,
+    /// An older version that stays readable for a time, and when that ends.
+    pub(crate) grace: Option<(Grace, End)>,
     /// Those that nobody may open any more; their records go with the name's next commit.
     pub(crate) doomed: Vec<VersionMeta>,
     /// Gone for everyone; waits for its commit.
@@ -33,21 +36,24 @@ impl Secret {
             next: 1,
             oldest: 1,
             versions: Vec::new(),
+            grace: None,
             doomed: Vec::new(),
             deleting: false,
-            cell: Cell::new(None),
+            cell: Cell::new(End::NEVER),
         }
     }
 
-    pub(super) fn from_head(head: Head) -> (SecretName, Self) {
+    pub(super) fn from_head(head: Head, clock: &Clock) -> (SecretName, Self) {
+        let end = |grace: Grace| (grace, clock.end(grace.until, Some(grace.deadline)));
         let mut secret = Self {
             keep: head.keep,
             next: head.next,
             oldest: head.oldest,
             versions: head.versions,
+            grace: head.grace.map(end),
             doomed: Vec::new(),
             deleting: false,
-            cell: Cell::new(None),
+            cell: Cell::new(End::NEVER),
         };
         if secret.keep == 0 {
             // Of a change that was killed between its two commits.
@@ -69,6 +75,7 @@ impl Secret {
             next,
             oldest,
             versions,
+            grace: self.previous().and(self.grace).map(|(grace, _)| grace),
         }
     }
 
@@ -105,6 +112,13 @@ impl Secret {
         self.versions.get(at)
     }
 
+    /// The older version that is readable still, and how many seconds it stays so.
+    pub(crate) fn previous(&self) -> Option<(&VersionMeta, u64)> {
+        let (grace, end) = self.grace?;
+        let left = end.left();
+        Some((self.version(grace.version).filter(|_| left > 0)?, left))
+    }
+
     pub(crate) fn newest(&self) -> Option<&VersionMeta> {
         self.versions.last()
     }
@@ -121,7 +135,11 @@ impl Secret {
     /// Takes from everyone the versions out of reach for which `is_held` says no.
     pub(crate) fn doom(&mut self, is_held: impl Fn(u32) -> bool) {
         let oldest = self.oldest;
-        let free = |version: &mut VersionMeta| version.number < oldest && !is_held(version.number);
+        let previous = self.previous().map(|(version, _)| version.number);
+        let free = |version: &mut VersionMeta| {
+            let number = version.number;
+            number < oldest && previous != Some(number) && !is_held(number)
+        };
         self.doomed.extend(self.versions.extract_if(.., free));
     }
 }

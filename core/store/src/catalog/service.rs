@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{Grant, Pins, SecretName, Timestamp};
 use serde_json::Value;
 
+use crate::clock::{Clock, End};
 use crate::permit::Cell;
 
 /// A service's grants.
@@ -22,6 +23,7 @@ pub(crate) struct Service {
 
 pub(crate) struct Granted {
     pub(crate) until: Option<Timestamp>,
+    pub(crate) deadline: Option<u64>,
     pub(crate) pins: Pins,
     pub(crate) cell: Arc<Cell>,
 }
@@ -55,32 +57,44 @@ impl Service {
     }
 
     /// Gives one grant. A permit of the same grant lives on with another `until`.
-    pub(crate) fn give(&mut self, grant: &Grant) {
+    pub(crate) fn give(&mut self, grant: &Grant, clock: &Clock) {
         self.unknown.retain(|value| !names(value, &grant.secret));
-        self.take_in(grant);
+        self.take_in(grant, clock);
     }
 
-    pub(super) fn take_in(&mut self, grant: &Grant) {
+    pub(super) fn take_in(&mut self, grant: &Grant, clock: &Clock) {
+        let end = grant
+            .until
+            .map_or(End::NEVER, |until| clock.end(until, grant.deadline));
         if let Some(granted) = self.grants.get_mut(&grant.secret) {
             if granted.pins == grant.pins {
                 granted.until = grant.until;
-                granted.cell.set_until(grant.until);
+                granted.deadline = grant.deadline;
+                granted.cell.set_end(end);
                 return;
             }
             granted.cell.revoke();
         }
         let granted = Granted {
             until: grant.until,
+            deadline: grant.deadline,
             pins: grant.pins.clone(),
-            cell: Cell::new(grant.until),
+            cell: Cell::new(end),
         };
         self.grants.insert(grant.secret.clone(), granted);
+    }
+
+    /// Seconds until a grant ends by itself; `None`: it does not.
+    pub(crate) fn left(&self, secret: &SecretName) -> Option<u64> {
+        let granted = self.grants.get(secret)?;
+        granted.until.map(|_| granted.cell.end().left())
     }
 
     pub(crate) fn list(&self) -> impl Iterator<Item = Grant> + '_ {
         self.grants.iter().map(|(secret, granted)| Grant {
             secret: secret.clone(),
             until: granted.until,
+            deadline: granted.deadline,
             pins: granted.pins.clone(),
         })
     }

@@ -96,7 +96,7 @@ fn a_name_inside_that_is_not_the_name_outside_keeps_the_store_sealed() {
 fn an_unknown_kind_or_format_is_refused_and_not_skipped() {
     for (at, byte, why) in [
         (0, 2, EnvelopeError::Format(2)),
-        (1, 7, EnvelopeError::Kind(7)),
+        (1, 8, EnvelopeError::Kind(8)),
         (1, 5, EnvelopeError::Kind(5)),
         (2, 3, EnvelopeError::Cipher(3)),
         (3, 1, EnvelopeError::Reserved),

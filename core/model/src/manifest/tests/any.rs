@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::super::rules::{self, SIGNALS};
 use super::super::{Manifest, Modes, OnChange, Restart, SecretRequest, Targets};
 use super::{WHOLE, WHOLE_LINES, parse};
+use crate::Audit;
 
 /// Text of a config or a word: anything but NUL.
 fn any_text() -> impl Strategy<Value = String> {
@@ -63,6 +64,9 @@ prop_compose! {
             secrets: secrets
                 .into_iter()
                 .map(|(name, env)| SecretRequest {
+                    // Of the name: any of the four.
+                    audit: if name.len() % 2 == 0 { Audit::EveryRead } else { Audit::EveryOpen },
+                    previous: name.len() % 3 == 0,
                     name: name.parse().unwrap(),
                     env: env.filter(|env| variables.insert(env.clone())),
                 })
@@ -120,7 +124,16 @@ fn to_lines(m: &Manifest) -> String {
             .iter()
             .map(|env| format!(" env={env}"))
             .collect::<String>();
-        lines.push(format!("secret {}{env}", secret.name));
+        let audit = match secret.audit {
+            Audit::EveryOpen => "",
+            Audit::EveryRead => " audit=every-read",
+        };
+        let previous = if secret.previous {
+            " previous=true"
+        } else {
+            ""
+        };
+        lines.push(format!("secret {}{env}{previous}{audit}", secret.name));
     }
     lines.extend(
         m.config

@@ -24,6 +24,8 @@ secrets:
   - name: tls
   - name: api_key
     env: API_KEY
+    audit: every-read
+    previous: true
 config: {log_level: debug, max_conn: 100}
 config_from: [app.settings]
 on_change: {signal: HUP}
@@ -40,7 +42,7 @@ user www-data
 command nginx -g 'daemon off;'
 secret db_password
 secret tls    # a certificate and its key
-secret api_key env=API_KEY
+secret api_key env=API_KEY audit=every-read previous=true
 config log_level=debug
 config max_conn=100
 config_from app.settings
@@ -69,6 +71,14 @@ fn both_forms_say_the_same() {
             ("tls", None),
             ("api_key", Some("API_KEY"))
         ]
+    );
+    let [plain, _, read_by_read] = &manifest.secrets[..] else {
+        panic!("{:?}", manifest.secrets);
+    };
+    assert_eq!((plain.audit, plain.previous), (Audit::EveryOpen, false));
+    assert_eq!(
+        (read_by_read.audit, read_by_read.previous),
+        (Audit::EveryRead, true)
     );
     assert_eq!(manifest.config.get("max_conn").unwrap(), "100");
     assert_eq!(manifest.on_change, Some(OnChange::Signal("HUP".into())));

@@ -53,6 +53,14 @@ const REFUSED: &[(&str, &str)] = &[
         "secrets:\n- {name: a, env: X}\n- {name: b, env: X}\n",
         "web.yaml:3:3: another secret is to",
     ),
+    (
+        "secrets:\n- {name: a, audit: every-rea}\n",
+        "web.yaml:2:20: expected one of `every-open`, `every-read`; did you mean `every-read`?",
+    ),
+    (
+        "secrets:\n- {name: a, previous: yes}\n",
+        "web.yaml:2:23: expected one of `true`, `false`",
+    ),
     ("secrets:\n- [a]\n", "web.yaml:2:3: expected a name"),
     (
         "config:\n  a: 1\n  b: 2\n  a: 3\n",
