@@ -1,12 +1,12 @@
 //! What happens without anybody asking: versions that nobody has open any more go, and grants whose
 //! time is over are taken out of the views.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use model::{SecretName, ServiceName, Timestamp};
+use model::{SecretName, ServiceName};
 use store::GrantMeta;
 use sys::lock::lock;
 
@@ -48,56 +48,60 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
     std::thread::Builder::new()
         .name("housekeeping".into())
         .spawn(move || {
-            let mut last = Timestamp(0);
+            let mut ended = Ended::default();
             loop {
-                let now = now();
                 let grants = ourselves().and_then(|us| host.store.grants(&us, None).ok());
-                let (over, next) = ends(grants.unwrap_or_default(), last, now);
-                for (service, names) in over {
+                let over = ended.grants(grants.unwrap_or_default());
+                for (service, names) in over.names {
                     host.expired(&service, &names);
                 }
-                last = now;
+                if let Err(error) = host.store.keep_time()
+                    && !matches!(error, store::WriteError::Sealed)
+                {
+                    log::warn!("the time that has passed is not kept: {error}");
+                }
                 match host.sweep() {
                     Ok(0) | Err(store::WriteError::Sealed) => {}
                     Ok(count) => log::info!("{count} old versions are gone"),
                     Err(error) => log::warn!("old versions stay: {error}"),
                 }
-                let limit =
-                    next.map_or(ROUND, |next| Duration::from_secs(next.0 - now.0).min(ROUND));
-                host.housekeeping.wait(limit);
+                host.housekeeping.wait(over.next.unwrap_or(ROUND).min(ROUND));
             }
         })?;
     Ok(())
 }
 
-fn now() -> Timestamp {
-    Timestamp(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-    )
+/// What has ended, and was taken out of the views.
+#[derive(Debug, Default)]
+struct Ended {
+    grants: BTreeSet<(ServiceName, SecretName)>,
 }
 
-/// Secrets whose grant ended after `last` and not later than `now`, by service; and when the next
-/// one ends.
-fn ends(
-    grants: Vec<GrantMeta>,
-    last: Timestamp,
-    now: Timestamp,
-) -> (BTreeMap<ServiceName, Vec<SecretName>>, Option<Timestamp>) {
-    let mut over: BTreeMap<ServiceName, Vec<SecretName>> = BTreeMap::new();
-    let mut next = None;
-    for GrantMeta { service, grant } in grants {
-        match grant.until {
-            Some(until) if until.0 > now.0 => {
-                let sooner = next.is_none_or(|next: Timestamp| until.0 < next.0);
-                next = if sooner { Some(until) } else { next };
+/// What has ended since the last look; and when the next one ends.
+#[derive(Debug)]
+struct Over {
+    names: BTreeMap<ServiceName, Vec<SecretName>>,
+    next: Option<Duration>,
+}
+
+impl Ended {
+    fn grants(&mut self, grants: Vec<GrantMeta>) -> Over {
+        let mut names: BTreeMap<ServiceName, Vec<SecretName>> = BTreeMap::new();
+        let mut ended = BTreeSet::new();
+        let next = grants.iter().filter_map(|one| one.left);
+        let next = next.filter(|left| *left > 0).min().map(Duration::from_secs);
+        for GrantMeta { service, grant, .. } in grants.into_iter().filter(|one| one.left == Some(0))
+        {
+            let one = (service, grant.secret);
+            if !self.grants.contains(&one) {
+                names.entry(one.0.clone()).or_default().push(one.1.clone());
             }
-            Some(until) if until.0 > last.0 => over.entry(service).or_default().push(grant.secret),
-            _ => {}
+            ended.insert(one);
         }
+        // What was given anew may end anew.
+        self.grants = ended;
+        Over { names, next }
     }
-    (over, next)
 }
 
 #[cfg(test)]
@@ -106,44 +110,47 @@ mod tests {
     use super::*;
     use model::{Grant, Pins};
 
-    fn grant(secret: &str, until: Option<u64>) -> GrantMeta {
-        let until = until.map(Timestamp);
+    fn grant(secret: &str, left: Option<u64>) -> GrantMeta {
         let grant = Grant {
             secret: secret.parse().unwrap(),
-            until,
+            until: None,
+            deadline: None,
             pins: Pins::default(),
         };
         GrantMeta {
             service: "web".parse().unwrap(),
             grant,
+            left,
         }
     }
 
-    #[test]
-    fn a_grant_ends_once_at_its_second_and_the_next_one_is_waited_for() {
-        let grants = vec![
-            grant("for-ever", None),
-            grant("long-over", Some(50)),
-            grant("just-now", Some(100)),
-            grant("soon", Some(120)),
-            grant("later", Some(900)),
-        ];
-        let (over, next) = ends(grants, Timestamp(50), Timestamp(100));
-        let names: Vec<_> = over
-            .into_values()
-            .flatten()
-            .map(|name| name.to_string())
-            .collect();
-        assert_eq!(names, ["just-now"]);
-        assert_eq!(next, Some(Timestamp(120)));
+    fn names(over: Over) -> Vec<String> {
+        let names = over.names.into_values().flatten();
+        names.map(|name| name.to_string()).collect()
     }
 
     #[test]
-    fn after_a_restart_all_that_ended_meanwhile_is_taken_out() {
-        let grants = vec![grant("a", Some(50)), grant("b", Some(60))];
-        let (over, next) = ends(grants, Timestamp(0), Timestamp(100));
-        assert_eq!(over.into_values().flatten().count(), 2);
-        assert_eq!(next, None);
+    fn a_grant_ends_once_and_the_next_one_is_waited_for() {
+        let mut ended = Ended::default();
+        let grants = vec![
+            grant("for-ever", None),
+            grant("over", Some(0)),
+            grant("soon", Some(20)),
+            grant("later", Some(900)),
+        ];
+        let over = ended.grants(grants.clone());
+        assert_eq!(over.next, Some(Duration::from_secs(20)));
+        assert_eq!(names(over), ["over"]);
+        assert!(names(ended.grants(grants)).is_empty());
+    }
+
+    #[test]
+    fn a_grant_that_was_given_anew_ends_anew() {
+        let mut ended = Ended::default();
+        for left in [0, 10, 0] {
+            let over = ended.grants(vec![grant("db", Some(left))]);
+            assert_eq!(names(over).is_empty(), left > 0);
+        }
     }
 
     #[test]
