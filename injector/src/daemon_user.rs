@@ -1,7 +1,7 @@
 //! secretsd's user: who it is, and how a program is run as it.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
@@ -72,6 +72,12 @@ pub fn prepare_state_dir(user: &str, state_dir: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(state_dir) {
         Ok(()) => {
             lchown(state_dir, Some(account.uid), Some(account.gid))?;
+            // Or a power cut takes the folder with all that is synced in it.
+            let parent = match state_dir.parent() {
+                Some(parent) if parent != Path::new("") => parent,
+                _ => Path::new("."),
+            };
+            File::open(parent)?.sync_all()?;
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

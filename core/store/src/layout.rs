@@ -35,7 +35,10 @@ impl Layout {
     /// Takes an empty folder (made if it is not there). STORE is written last, by
     /// [`Layout::finish`]: until then there is no store.
     pub(crate) fn begin(dir: &Path, id: StoreId, cipher: Cipher) -> Result<Self, InitError> {
-        make_dir(dir)?;
+        if make_dir(dir)? {
+            // Whoever made one that is there already has to do it.
+            sync_dir(&parent(dir))?;
+        }
         let mut entries = fs::read_dir(dir).map_err(FileError::at("could not read", dir))?;
         if entries.next().is_some() {
             return Err(InitError::NotEmpty(dir.to_path_buf()));
@@ -201,10 +204,21 @@ fn parse_store(text: &str) -> Result<(StoreId, Cipher), &'static str> {
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), FileError> {
+/// False: it is there already.
+fn make_dir(path: &Path) -> Result<bool, FileError> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.map_err(FileError::at("could not make", path)),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(FileError::at("could not make", path)(error)),
+    }
+}
+
+/// The folder that a path is in; of a bare name, the current one.
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+        Some(_) => ".".into(),
+        None => path.to_path_buf(),
     }
 }
 
@@ -264,7 +278,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         fs::rename(&beside, path)
     };
     write().map_err(FileError::at("could not write", path))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    sync_dir(&parent(path))
 }
 
 pub(crate) fn sync_dir(path: &Path) -> Result<(), FileError> {
