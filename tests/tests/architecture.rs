@@ -10,23 +10,26 @@ use tests::command::run;
 use tests::programs::workspace;
 
 /// Who may use whom, of our own crates. `records` is the lower half of DESIGN.md's store.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("sys", &[]),
     ("records", &["sys"]),
     ("store", &["model", "sys", "records"]),
+    ("audit", &["model", "sys"]),
     ("control", &["model", "sys"]),
     ("fuse-fs", &["model", "store", "sys"]),
     (
         "daemon",
-        &["model", "sys", "records", "store", "control", "fuse-fs"],
+        &[
+            "model", "sys", "records", "store", "audit", "control", "fuse-fs",
+        ],
     ),
     ("injector", &["model", "control", "sys"]),
     ("cli", &["model", "control", "injector"]),
     (
         "tests",
         &[
-            "model", "sys", "records", "store", "control", "fuse-fs", "injector",
+            "model", "sys", "records", "store", "audit", "control", "fuse-fs", "injector",
         ],
     ),
 ];

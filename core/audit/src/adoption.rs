@@ -1,0 +1,257 @@
+//! Which version of a secret each instance has opened last.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sys::lock::lock;
+
+use crate::entry::{Access, Entry, Event, Kind, Merged, Record, Verdict};
+use crate::time::Time;
+
+/// An instance that has opened a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// Its service.
+    pub service: Arc<str>,
+    /// Its number.
+    pub instance: u32,
+    /// The version that it opened last.
+    pub version: u32,
+    /// When it opened that version first. Times here are whole seconds.
+    pub since: Time,
+    /// When it opened the secret last.
+    pub last: Time,
+    /// When it opened the secret first, as far as the log goes back.
+    pub first: Time,
+}
+
+/// The table. It is filled by the log itself, and from the log's tail when that is opened.
+#[derive(Debug, Default)]
+pub struct Adoption {
+    table: Mutex<Table>,
+    /// A version was opened by an instance that had not opened it.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    secrets: HashMap<Box<str>, HashMap<u32, Seen>>,
+    /// Each service's name once: there may be a million rows.
+    services: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, u32>,
+    changes: u64,
+}
+
+/// 24 bytes with its key: a row for each of 10,000 instances with 100 secrets.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    service: u32,
+    version: u32,
+    since: u32,
+    last: u32,
+    first: u32,
+}
+
+impl Adoption {
+    /// Who has opened a secret, by ascending number of instance.
+    pub fn readers(&self, secret: &str) -> Vec<Reader> {
+        lock(&self.table).readers(secret)
+    }
+
+    /// Waits until `enough` says so of the readers, at most for `patience`; gives what they were then.
+    pub fn wait(
+        &self,
+        secret: &str,
+        patience: Duration,
+        mut enough: impl FnMut(&[Reader]) -> bool,
+    ) -> Vec<Reader> {
+        let end = Instant::now() + patience;
+        let mut table = lock(&self.table);
+        let mut seen = None;
+        loop {
+            if seen.replace(table.changes) != Some(table.changes) {
+                let readers = table.readers(secret);
+                if enough(&readers) {
+                    return readers;
+                }
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return table.readers(secret);
+            }
+            table = self
+                .changed
+                .wait_timeout(table, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Forgets all instances but those that `lives` knows: after a take-over.
+    pub fn retain(&self, mut lives: impl FnMut(&str, u32) -> bool) {
+        let mut table = lock(&self.table);
+        let table = &mut *table;
+        for rows in table.secrets.values_mut() {
+            rows.retain(|instance, seen| {
+                let service = table.services.get(seen.service as usize);
+                service.is_some_and(|service| lives(service, *instance))
+            });
+        }
+        table.secrets.retain(|_, rows| !rows.is_empty());
+        self.change(table);
+    }
+
+    /// Forgets an instance that has ended.
+    pub fn ended(&self, instance: u32) {
+        self.retain(|_, other| other != instance);
+    }
+
+    /// Forgets a secret that was deleted.
+    pub fn deleted(&self, secret: &str) {
+        let mut table = lock(&self.table);
+        table.secrets.remove(secret);
+        self.change(&mut table);
+    }
+
+    fn change(&self, table: &mut Table) {
+        table.changes += 1;
+        self.changed.notify_all();
+    }
+
+    /// An open that was allowed.
+    pub(crate) fn opened(
+        &self,
+        secret: &str,
+        service: &str,
+        instance: u32,
+        version: u32,
+        (first, last): (Time, Time),
+    ) {
+        // What was merged beyond what can be told apart says nothing of an instance.
+        if secret.is_empty() || service.is_empty() || instance == 0 {
+            return;
+        }
+        let mut table = lock(&self.table);
+        if table.opened(secret, service, instance, version, (first, last)) {
+            self.change(&mut table);
+        }
+    }
+
+    /// What an entry of the log's tail says.
+    pub(crate) fn read(&self, entry: &Entry<'_>) {
+        match &entry.record {
+            Record::Event(Event::Open(access)) => self.access(access, entry.time),
+            Record::Merged(merged) => self.count(merged),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn access(&self, access: &Access<'_>, time: Time) {
+        if access.verdict == Verdict::Allowed {
+            let Access {
+                secret,
+                service,
+                instance,
+                version,
+                ..
+            } = *access;
+            self.opened(secret, service, instance, version, (time, time));
+        }
+    }
+
+    pub(crate) fn count(&self, merged: &Merged<'_>) {
+        if merged.of == Kind::Open && merged.verdict == Verdict::Allowed {
+            let Merged {
+                secret,
+                service,
+                instance,
+                version,
+                first,
+                last,
+                ..
+            } = *merged;
+            self.opened(secret, service, instance, version, (first, last));
+        }
+    }
+}
+
+impl Table {
+    /// Whether that is a version that the instance had not opened.
+    fn opened(
+        &mut self,
+        secret: &str,
+        service: &str,
+        instance: u32,
+        version: u32,
+        (first, last): (Time, Time),
+    ) -> bool {
+        let service = self.service(service);
+        let (first, last) = (seconds(first), seconds(last));
+        let new = Seen {
+            service,
+            version,
+            since: first,
+            last,
+            first,
+        };
+        let Some(rows) = self.secrets.get_mut(secret) else {
+            self.secrets
+                .insert(secret.into(), HashMap::from([(instance, new)]));
+            return true;
+        };
+        let seen = rows.entry(instance).or_insert(new);
+        // A number that another service had.
+        if seen.service != service {
+            *seen = new;
+            return true;
+        }
+        seen.last = last;
+        if seen.version == version {
+            return seen.first == first && seen.last == last;
+        }
+        seen.version = version;
+        seen.since = last;
+        true
+    }
+
+    fn service(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.by_name.get(name) {
+            return *number;
+        }
+        let number = self.services.len() as u32;
+        let name: Arc<str> = name.into();
+        self.services.push(name.clone());
+        self.by_name.insert(name, number);
+        number
+    }
+
+    fn readers(&self, secret: &str) -> Vec<Reader> {
+        let rows = self.secrets.get(secret).into_iter().flatten();
+        let mut readers: Vec<Reader> = rows
+            .filter_map(|(instance, seen)| {
+                Some(Reader {
+                    service: self.services.get(seen.service as usize)?.clone(),
+                    instance: *instance,
+                    version: seen.version,
+                    since: time(seen.since),
+                    last: time(seen.last),
+                    first: time(seen.first),
+                })
+            })
+            .collect();
+        readers.sort_unstable_by_key(|reader| reader.instance);
+        readers
+    }
+}
+
+fn seconds(time: Time) -> u32 {
+    u32::try_from(time.seconds()).unwrap_or(u32::MAX)
+}
+
+fn time(seconds: u32) -> Time {
+    Time(u64::from(seconds) * 1_000_000)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! Events that are counted instead of written one by one: denials that come again and again, and
+//! opens beyond a service's quota.
+//!
+//! The counts lie in a file of their own, a slot each, and are written there before the event is
+//! answered: so they survive a kill as entries do. Each second they become entries.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use crate::anchor::Hash;
+use crate::entry::{Access, Change, Entry, Event, Kind, Merged, Outcome, Record, Verdict};
+use crate::frame::{self, HASH, MAX_FRAME};
+use crate::time::{Now, Time};
+
+const FILE: &str = "merged";
+const SLOTS: usize = 256;
+/// The largest merged entry is far below.
+const SLOT: usize = 2048;
+/// The first slots count what is beyond all others, one for each verdict.
+const REST: usize = 3;
+/// Of one service, so that it leaves others theirs.
+const OF_A_SERVICE: usize = 16;
+
+/// A count.
+#[derive(Debug, Default)]
+struct Counted {
+    of: Option<Kind>,
+    count: u64,
+    first: Time,
+    last: Time,
+    service: Box<str>,
+    instance: u32,
+    secret: Box<str>,
+    version: u32,
+    verdict: Option<Verdict>,
+    why: Box<str>,
+    pid: u32,
+    tid: u32,
+    uid: u32,
+    comm: Box<[u8]>,
+    operator: Box<str>,
+    act: Box<str>,
+    since: u64,
+}
+
+/// What tells one count from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key<'a> {
+    of: Kind,
+    verdict: Verdict,
+    service: &'a str,
+    instance: u32,
+    secret: &'a str,
+    why: &'a str,
+    operator: &'a str,
+    act: &'a str,
+}
+
+impl<'a> Key<'a> {
+    fn of(event: &Event<'a>) -> Key<'a> {
+        let of = event.kind();
+        match event {
+            Event::Open(access) | Event::Read(access) => Key {
+                of,
+                verdict: access.verdict,
+                service: access.service,
+                instance: access.instance,
+                secret: access.secret,
+                why: access.why,
+                operator: "",
+                act: "",
+            },
+            Event::Change(change) | Event::Seal(change) | Event::Unseal(change) => Key {
+                of,
+                verdict: match change.outcome {
+                    Outcome::Denied => Verdict::Denied,
+                    Outcome::Failed => Verdict::Failed,
+                    Outcome::Begun | Outcome::Done => Verdict::Allowed,
+                },
+                service: "",
+                instance: 0,
+                secret: "",
+                why: change.why,
+                operator: change.operator,
+                act: change.act,
+            },
+        }
+    }
+
+    /// All of a service, when it has used up its slots.
+    fn of_service(self) -> Key<'a> {
+        Key {
+            instance: 0,
+            secret: "",
+            why: "",
+            ..self
+        }
+    }
+}
+
+impl Counted {
+    fn begin(key: Key<'_>, since: u64) -> Counted {
+        Counted {
+            of: Some(key.of),
+            verdict: Some(key.verdict),
+            service: key.service.into(),
+            instance: key.instance,
+            secret: key.secret.into(),
+            why: key.why.into(),
+            operator: key.operator.into(),
+            act: key.act.into(),
+            since,
+            ..Counted::default()
+        }
+    }
+
+    fn is(&self, key: Key<'_>) -> bool {
+        self.of == Some(key.of)
+            && self.instance == key.instance
+            && self.verdict == Some(key.verdict)
+            && *self.secret == *key.secret
+            && *self.service == *key.service
+            && *self.why == *key.why
+            && *self.operator == *key.operator
+            && *self.act == *key.act
+    }
+
+    fn add(&mut self, event: &Event<'_>, now: Time) {
+        if self.count == 0 {
+            self.first = now;
+        }
+        self.count += 1;
+        self.last = now;
+        match event {
+            Event::Open(access) | Event::Read(access) => {
+                let Access { pid, tid, uid, .. } = *access;
+                (self.pid, self.tid, self.uid) = (pid, tid, uid);
+                self.version = access.version;
+                if *self.comm != *access.comm {
+                    self.comm = access.comm.into();
+                }
+            }
+            Event::Change(change) | Event::Seal(change) | Event::Unseal(change) => {
+                let Change { pid, uid, .. } = *change;
+                (self.pid, self.uid) = (pid, uid);
+            }
+        }
+    }
+
+    fn merged(&self, slot: usize) -> Merged<'_> {
+        Merged {
+            of: self.of.unwrap_or(Kind::Open),
+            count: self.count,
+            first: self.first,
+            last: self.last,
+            service: &self.service,
+            instance: self.instance,
+            secret: &self.secret,
+            version: self.version,
+            verdict: self.verdict.unwrap_or(Verdict::Failed),
+            why: &self.why,
+            pid: self.pid,
+            tid: self.tid,
+            uid: self.uid,
+            comm: &self.comm,
+            operator: &self.operator,
+            act: &self.act,
+            slot: slot as u16,
+            since: self.since,
+        }
+    }
+}
+
+/// The counts, in memory and in their file.
+#[derive(Debug)]
+pub(crate) struct Merger {
+    file: File,
+    slots: Vec<Option<Counted>>,
+    frame: Box<[u8; MAX_FRAME]>,
+}
+
+impl Merger {
+    /// Opens the file, and gives what an earlier process has counted and not written as entries.
+    pub(crate) fn open(folder: &Path) -> io::Result<(Merger, Vec<Left>)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(folder.join(FILE))?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        let mut bytes = vec![0; SLOTS * SLOT];
+        let mut length = 0;
+        while length < bytes.len() {
+            match file.read_at(&mut bytes[length..], length as u64)? {
+                0 => break,
+                count => length += count,
+            }
+        }
+        let left = bytes
+            .chunks_exact(SLOT)
+            .enumerate()
+            .filter_map(|(slot, bytes)| Left::read(slot, bytes))
+            .collect();
+        // All blocks at once: no count finds the disk full.
+        file.write_all_at(&bytes, 0)?;
+        let merger = Merger {
+            file,
+            slots: std::iter::repeat_with(|| None).take(SLOTS).collect(),
+            frame: Box::new([0; MAX_FRAME]),
+        };
+        Ok((merger, left))
+    }
+
+    /// Counts an event. False, and nothing is counted: it is the first of its kind in this round, and
+    /// `first_is_written` by the caller. `since` is the number of the log's next entry.
+    pub(crate) fn count(
+        &mut self,
+        event: &Event<'_>,
+        first_is_written: bool,
+        since: u64,
+        now: Now,
+    ) -> io::Result<bool> {
+        let key = Key::of(event);
+        let (slot, is_new) = match self.find(key) {
+            Some(slot) => (slot, false),
+            None => self.begin(key, since),
+        };
+        if is_new && first_is_written {
+            return Ok(false);
+        }
+        let Some(counted) = &mut self.slots[slot] else {
+            return Ok(false);
+        };
+        counted.add(event, now.wall);
+        let record = Record::Merged(counted.merged(slot));
+        let total = frame::encode(&mut self.frame, 0, now, &record);
+        frame::seal(&mut self.frame[..total], &Hash::default());
+        self.file
+            .write_all_at(&self.frame[..total], (slot * SLOT) as u64)?;
+        Ok(true)
+    }
+
+    fn find(&self, key: Key<'_>) -> Option<usize> {
+        let is = |slot: &Option<Counted>| slot.as_ref().is_some_and(|one| one.is(key));
+        self.slots
+            .iter()
+            .skip(REST)
+            .position(is)
+            .map(|at| at + REST)
+    }
+
+    /// A slot for something new, which may have to share one.
+    fn begin(&mut self, key: Key<'_>, since: u64) -> (usize, bool) {
+        let of_service = |slot: &&Option<Counted>| {
+            let same =
+                |one: &Counted| *one.service == *key.service && *one.operator == *key.operator;
+            slot.as_ref().is_some_and(same)
+        };
+        let mut key = key;
+        if self.slots.iter().filter(of_service).count() >= OF_A_SERVICE {
+            key = key.of_service();
+            if let Some(slot) = self.find(key) {
+                return (slot, false);
+            }
+        }
+        let free = self.slots.iter().skip(REST).position(Option::is_none);
+        let slot = free.map_or(key.verdict as usize, |at| at + REST);
+        if slot < REST {
+            key = Key {
+                service: "",
+                operator: "",
+                act: "",
+                ..key.of_service()
+            };
+            if self.slots[slot].is_some() {
+                return (slot, false);
+            }
+        }
+        self.slots[slot] = Some(Counted::begin(key, since));
+        (slot, true)
+    }
+
+    /// Ends the round: what was counted, to be written as entries and cleared then.
+    pub(crate) fn take(&mut self) -> Vec<Taken> {
+        let taken = self.slots.iter_mut().enumerate().filter_map(|(slot, one)| {
+            let counted = one.take().filter(|one| one.count > 0)?;
+            Some(Taken { slot, counted })
+        });
+        taken.collect()
+    }
+
+    /// Puts back what could not be written.
+    pub(crate) fn put_back(&mut self, taken: Taken) {
+        self.slots[taken.slot] = Some(taken.counted);
+    }
+
+    /// Forgets a count that is an entry now.
+    pub(crate) fn clear(&mut self, slot: usize) -> io::Result<()> {
+        self.file.write_all_at(&[0; 8], (slot * SLOT) as u64)
+    }
+}
+
+/// A count that ends.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) slot: usize,
+    counted: Counted,
+}
+
+impl Taken {
+    pub(crate) fn merged(&self) -> Merged<'_> {
+        self.counted.merged(self.slot)
+    }
+}
+
+/// A count that an earlier process has left.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) slot: usize,
+    frame: Vec<u8>,
+}
+
+impl Left {
+    fn read(slot: usize, bytes: &[u8]) -> Option<Left> {
+        let length = frame::length(bytes).ok()??;
+        let frame = bytes[..length].to_vec();
+        let left = Left { slot, frame };
+        left.merged().is_some().then_some(left)
+    }
+
+    pub(crate) fn merged(&self) -> Option<Merged<'_>> {
+        match frame::decode(&self.frame, &Hash::default()) {
+            Ok(Entry {
+                record: Record::Merged(merged),
+                ..
+            }) => Some(merged),
+            _ => None,
+        }
+    }
+}
+
+const _: () = assert!(SLOT <= MAX_FRAME && SLOT > 4 * 257 + 64 + 66 + 90 + HASH + frame::HEAD);

@@ -1,0 +1,653 @@
+//! The log as secretsd uses it: what was written is there, however it ended; what was changed shows.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use audit::{
+    Access, Anchor, Anchored, Change, Event, Filter, Found, Log, Options, Outcome, Quota, Verdict,
+    query, verify,
+};
+use serde_json::Value;
+
+const PROGRAM: &str = "test 1";
+
+fn options() -> Options {
+    Options {
+        segment_size: 16 << 10,
+        segments: 1000,
+        opens: Quota {
+            per_second: 0,
+            burst: 1_000_000,
+        },
+    }
+}
+
+fn open(folder: &Path) -> (Log, Found) {
+    Log::open(folder, options(), PROGRAM).unwrap()
+}
+
+fn access(unique: u64) -> Access<'static> {
+    Access {
+        pid: 12,
+        tid: 13,
+        uid: 33,
+        comm: b"nginx",
+        cgroup: b"/system.slice/web.service",
+        service: "web",
+        instance: 7,
+        secret: "tls",
+        field: None,
+        version: 3,
+        verdict: Verdict::Allowed,
+        why: "",
+        connection: 5,
+        unique,
+    }
+}
+
+fn denied(why: &'static str) -> Access<'static> {
+    Access {
+        verdict: Verdict::Denied,
+        version: 0,
+        why,
+        ..access(0)
+    }
+}
+
+fn change(what: &'static str) -> Change<'static> {
+    Change {
+        operator: "alice",
+        uid: 1000,
+        pid: 99,
+        act: "secret.set",
+        what,
+        detail: "version 1",
+        outcome: Outcome::Done,
+        why: "",
+    }
+}
+
+fn fill(log: &Log, opens: u64) {
+    for unique in 0..opens {
+        log.append(&Event::Open(access(unique)), false).unwrap();
+    }
+}
+
+/// All entries of a kind, as people see them.
+fn lines(folder: &Path, kind: &str) -> Vec<Value> {
+    let mut lines = Vec::new();
+    query(folder, &Filter::default(), |entry| {
+        let line: Value = serde_json::from_str(&entry.json()).unwrap();
+        if line["kind"] == kind {
+            lines.push(line);
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    lines
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().contains("segment-"))
+        .filter(|path| fs::read(path).unwrap()[0] != 0)
+        .collect();
+    found.sort();
+    found
+}
+
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        // The log's thread renames and removes meanwhile.
+        let _ = fs::copy(entry.path(), to.path().join(entry.file_name()));
+    }
+    to
+}
+
+fn whole(folder: &Path, anchor: Option<Anchor>) -> bool {
+    verify(folder, anchor).unwrap().is_whole()
+}
+
+#[test]
+fn what_was_written_is_found_again_and_the_chain_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit");
+    let (log, found) = open(&path);
+    assert_eq!(found, Found::default());
+    fill(&log, 300);
+    log.append_durable(&Event::Change(change("db"))).unwrap();
+    let anchor = log.anchor();
+    log.close();
+    drop(log);
+    assert!(segments(&path).len() > 2, "more than one segment");
+    let (log, found) = open(&path);
+    assert_eq!(found.damage, "");
+    assert!(found.last.seq > anchor.seq);
+    assert_eq!(lines(&path, "open").len(), 300);
+    assert_eq!(lines(&path, "start").len(), 2);
+    assert_eq!(lines(&path, "stop").len(), 1);
+    let changes = lines(&path, "change");
+    assert_eq!(
+        (&changes[0]["operator"], &changes[0]["what"]),
+        (&"alice".into(), &"db".into())
+    );
+    // Beside whoever writes.
+    let verified = verify(&path, Some(anchor)).unwrap();
+    assert!(verified.is_whole(), "{verified:?}");
+    assert_eq!((verified.first, verified.last), (1, log.anchor()));
+    for path in segments(&path) {
+        assert_eq!(
+            path.metadata().unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+    }
+    assert_eq!(
+        path.metadata().unwrap().permissions().mode() & 0o7777,
+        0o700
+    );
+}
+
+#[test]
+fn a_flipped_bit_shows_wherever_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    fill(&log, 100);
+    let anchor = log.anchor();
+    drop(log);
+    let there = segments(folder.path());
+    for (at, path) in there.iter().enumerate() {
+        let bytes = fs::read(path).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        for place in (0..=used).step_by(37) {
+            let mut other = bytes.clone();
+            other[place] ^= 1 << (place % 8);
+            fs::write(path, other).unwrap();
+            let verified = verify(folder.path(), None).unwrap();
+            // The newest entry's own bytes look like one that was never finished.
+            let is_newest = at + 1 == there.len() && used - place < 4096;
+            assert!(!verified.is_whole() || is_newest, "{path:?} {place}");
+            let anchored = verify(folder.path(), Some(anchor)).unwrap();
+            assert!(!anchored.is_whole(), "{path:?} {place}");
+        }
+        fs::write(path, bytes).unwrap();
+    }
+    assert!(whole(folder.path(), None));
+}
+
+#[test]
+fn what_is_cut_moved_or_written_anew_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    fill(&log, 300);
+    let early = log.anchor();
+    fill(&log, 100);
+    let anchor = log.anchor();
+    log.sync().unwrap();
+    let tampered = |change: &dyn Fn(&Path, &[PathBuf])| {
+        let copy = copy(folder.path());
+        change(copy.path(), &segments(copy.path()));
+        verify(copy.path(), Some(anchor)).unwrap()
+    };
+    let good = tampered(&|_, _| {});
+    assert!(good.is_whole(), "{good:?}");
+    for at in 0..segments(folder.path()).len() {
+        let gone = tampered(&|_, segments| fs::remove_file(&segments[at]).unwrap());
+        assert!(!gone.is_whole(), "without {at}");
+    }
+    let swapped = tampered(&|_, segments| {
+        let (one, other) = (
+            fs::read(&segments[0]).unwrap(),
+            fs::read(&segments[1]).unwrap(),
+        );
+        fs::write(&segments[0], other).unwrap();
+        fs::write(&segments[1], one).unwrap();
+    });
+    assert_eq!(swapped.damage.len(), 2, "{swapped:?}");
+    let again = tampered(&|folder, segments| {
+        let last = segments.last().unwrap();
+        let next = folder.join(format!("segment-{:010}", segments.len() + 1));
+        fs::copy(last, next).unwrap();
+    });
+    assert!(!again.is_whole());
+    // Entries cut off at the end: nothing inside can tell, the anchor does.
+    let cut = tampered(&|_, segments| {
+        let path = segments.last().unwrap();
+        let size = fs::metadata(path).unwrap().len();
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(700).unwrap();
+        file.set_len(size).unwrap();
+    });
+    assert_eq!(cut.anchored, Some(Anchored::Cut), "{cut:?}");
+    // Another log with as many entries.
+    let other = tempfile::tempdir().unwrap();
+    let (forged, _) = open(other.path());
+    fill(&forged, 400);
+    let verified = verify(other.path(), Some(early)).unwrap();
+    assert_eq!(
+        (verified.damage.len(), verified.anchored),
+        (0, Some(Anchored::Differs))
+    );
+}
+
+#[test]
+fn an_entry_that_was_never_finished_is_cut_and_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    let path = folder.path().join("segment-0000000001");
+    let used = || {
+        let bytes = fs::read(&path).unwrap();
+        bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
+    };
+    fill(&log, 3);
+    let (before, each) = (log.anchor(), used());
+    fill(&log, 1);
+    drop(log);
+    let bytes = fs::read(&path).unwrap();
+    let used = used();
+    let each = used - each;
+    for length in used - each..used {
+        let torn = tempfile::tempdir().unwrap();
+        let mut part = bytes[..length].to_vec();
+        part.resize(bytes.len(), 0);
+        fs::write(torn.path().join("segment-0000000001"), part).unwrap();
+        let (log, found) = open(torn.path());
+        assert_eq!(found.last, before, "{length}");
+        // The entries of this test are all as long as the last one.
+        let begun = bytes[used - each..length.max(used - each)]
+            .iter()
+            .any(|byte| *byte != 0);
+        assert_eq!(!found.damage.is_empty(), begun, "{length}: {found:?}");
+        log.append(&Event::Open(access(9)), false).unwrap();
+        assert!(whole(torn.path(), Some(before)), "{length}");
+        let starts = lines(torn.path(), "start");
+        assert_eq!(starts.last().unwrap().get("found").is_some(), begun);
+    }
+}
+
+#[test]
+fn behind_damage_the_log_goes_on_in_another_segment_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    fill(&log, 30);
+    drop(log);
+    let [path] = &segments(folder.path())[..] else {
+        panic!()
+    };
+    let mut bytes = fs::read(path).unwrap();
+    bytes[600] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let (log, found) = open(folder.path());
+    assert!(found.damage.contains("segment 1"), "{found:?}");
+    let anchor = log.anchor();
+    fill(&log, 10);
+    let verified = verify(folder.path(), Some(anchor)).unwrap();
+    assert_eq!(verified.anchored, Some(Anchored::Fits));
+    assert!(!verified.is_whole());
+    assert!(
+        verified.damage.iter().all(|one| one.segment <= 2),
+        "{verified:?}"
+    );
+    drop(log);
+    let (_, found) = open(folder.path());
+    assert_eq!(found.damage, "");
+}
+
+#[test]
+fn opens_beyond_the_quota_are_counted_exactly_also_over_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Options {
+        opens: Quota {
+            per_second: 0,
+            burst: 3,
+        },
+        ..options()
+    };
+    let (log, _) = Log::open(folder.path(), small, PROGRAM).unwrap();
+    let other = Access {
+        secret: "db",
+        ..access(0)
+    };
+    for _ in 0..50 {
+        log.append(&Event::Open(access(1)), false).unwrap();
+        log.append(&Event::Open(other), false).unwrap();
+    }
+    let count = |folder: &Path| {
+        let merged = lines(folder, "merged");
+        let of = |secret: &str| -> u64 {
+            let of = merged.iter().filter(|one| one["secret"] == secret);
+            of.map(|one| one["count"].as_u64().unwrap()).sum()
+        };
+        let whole = lines(folder, "open").len() as u64;
+        (whole, of("tls") + of("db"))
+    };
+    // As a kill would leave it at this moment.
+    let killed = copy(folder.path());
+    log.flush();
+    assert_eq!(count(folder.path()), (3, 97));
+    drop(log);
+    for _ in 0..2 {
+        let (log, _) = Log::open(killed.path(), small, PROGRAM).unwrap();
+        assert_eq!(count(killed.path()), (3, 97), "and not twice");
+        assert_eq!(log.adoption().readers("db")[0].version, 3);
+    }
+    assert!(whole(killed.path(), None));
+}
+
+#[test]
+fn denials_are_written_once_and_then_counted_and_ever_new_ones_take_no_more_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    for _ in 0..40 {
+        log.append(&Event::Open(denied("not granted")), false)
+            .unwrap();
+        log.append(&Event::Open(denied("sealed")), false).unwrap();
+    }
+    log.flush();
+    let counted: Vec<_> = lines(folder.path(), "merged")
+        .iter()
+        .map(|one| (one["why"].clone(), one["count"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(lines(folder.path(), "open").len(), 2);
+    assert_eq!(counted, [("not granted".into(), 39), ("sealed".into(), 39)]);
+    let names: Vec<String> = (0..5000).map(|number| format!("name-{number}")).collect();
+    let services: Vec<String> = (0..50).map(|number| format!("service-{number}")).collect();
+    for (at, secret) in names.iter().enumerate() {
+        let service = &services[at % services.len()];
+        let access = Access {
+            secret,
+            service,
+            ..denied("not granted")
+        };
+        log.append(&Event::Open(access), false).unwrap();
+    }
+    log.flush();
+    let all: u64 = lines(folder.path(), "merged")
+        .iter()
+        .map(|one| one["count"].as_u64().unwrap())
+        .sum();
+    let whole = lines(folder.path(), "open").len() as u64;
+    assert_eq!(all + whole, 5080, "none is lost");
+    assert!(whole < 600, "{whole}");
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_written_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    fill(&log, 10);
+    drop(log);
+    let (log, _) = open(folder.path());
+    log.append(&Event::Open(access(4)), true).unwrap();
+    log.append(&Event::Open(access(11)), true).unwrap();
+    let elsewhere = Access {
+        connection: 6,
+        ..access(4)
+    };
+    log.append(&Event::Open(elsewhere), true).unwrap();
+    assert_eq!(lines(folder.path(), "open").len(), 12);
+}
+
+#[test]
+fn without_room_opens_fail_first_and_what_was_missed_is_told_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    // No further segment can be made: not even its name is free.
+    let in_the_way = folder.path().join("segment.new");
+    fs::create_dir_all(in_the_way.join("x")).unwrap();
+    let mut opens = 0;
+    // The next segment may have been prepared already.
+    while log.append(&Event::Open(access(opens)), false).is_ok() {
+        opens += 1;
+        assert!(opens < 1000);
+    }
+    let failing = log.health();
+    assert!(
+        failing.failing.is_some() && failing.refused == 1,
+        "{failing:?}"
+    );
+    // The pause between two tries is over.
+    std::thread::sleep(Duration::from_millis(1050));
+    assert!(log.append(&Event::Open(access(opens)), false).is_err());
+    std::thread::sleep(Duration::from_millis(1050));
+    log.append_durable(&Event::Change(change("in-the-reserve")))
+        .unwrap();
+    assert_eq!(log.health().failing, None);
+    assert!(log.append(&Event::Open(access(opens)), false).is_err());
+    fs::remove_dir_all(in_the_way).unwrap();
+    std::thread::sleep(Duration::from_millis(1050));
+    log.append(&Event::Open(access(opens)), false).unwrap();
+    let resumed: Vec<_> = lines(folder.path(), "change")
+        .into_iter()
+        .filter(|one| one["act"] == "audit.resume")
+        .map(|one| one["detail"].as_str().unwrap().to_owned())
+        .collect();
+    let told =
+        |at: usize, count| resumed[at].starts_with(&format!("{count} events were not written"));
+    assert!(told(0, 2) && told(1, 1), "{resumed:?}");
+    assert_eq!(lines(folder.path(), "open").len() as u64, opens + 1);
+    assert!(whole(folder.path(), None));
+}
+
+#[test]
+fn old_segments_go_and_an_anchor_of_them_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = Options {
+        segments: 3,
+        ..options()
+    };
+    let (log, _) = Log::open(folder.path(), few, PROGRAM).unwrap();
+    let old = log.anchor();
+    fill(&log, 600);
+    let start = Instant::now();
+    while segments(folder.path()).len() > 3 {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let verified = verify(folder.path(), Some(old)).unwrap();
+    assert_eq!(
+        (&verified.damage[..], verified.anchored),
+        (&[][..], Some(Anchored::TooOld))
+    );
+    assert!(whole(folder.path(), Some(log.anchor())));
+}
+
+#[test]
+fn who_reads_which_version_is_known_again_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    let newer = Access {
+        version: 4,
+        instance: 8,
+        ..access(1)
+    };
+    fill(&log, 2);
+    log.append(&Event::Open(newer), false).unwrap();
+    drop(log);
+    let (log, _) = open(folder.path());
+    let versions = |log: &Log| -> Vec<_> {
+        let readers = log.adoption().readers("tls");
+        readers
+            .iter()
+            .map(|one| (one.instance, one.version))
+            .collect()
+    };
+    assert_eq!(versions(&log), [(7, 3), (8, 4)]);
+    let waits = log.clone();
+    let waiting = std::thread::spawn(move || {
+        let all = |readers: &[audit::Reader]| readers.iter().all(|one| one.version >= 4);
+        waits.adoption().wait("tls", Duration::from_secs(60), all)
+    });
+    let up_to_date = Access {
+        version: 4,
+        ..access(2)
+    };
+    log.append(&Event::Open(up_to_date), false).unwrap();
+    assert_eq!(waiting.join().unwrap().len(), 2);
+    log.adoption().ended(7);
+    assert_eq!(versions(&log), [(8, 4)]);
+}
+
+#[test]
+fn what_is_asked_for_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    fill(&log, 5);
+    log.append(&Event::Open(denied("not granted")), false)
+        .unwrap();
+    log.append_durable(&Event::Change(change("db"))).unwrap();
+    let count = |filter: Filter| {
+        let mut count = 0;
+        query(folder.path(), &filter, |_| {
+            count += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        count
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let all = Filter::default;
+    assert_eq!(
+        count(Filter {
+            service: some("web"),
+            ..all()
+        }),
+        6
+    );
+    assert_eq!(
+        count(Filter {
+            verdict: some("denied"),
+            ..all()
+        }),
+        1
+    );
+    assert_eq!(
+        count(Filter {
+            operator: some("alice"),
+            ..all()
+        }),
+        1
+    );
+    assert_eq!(
+        count(Filter {
+            secret: some("db"),
+            ..all()
+        }),
+        1
+    );
+    assert_eq!(
+        count(Filter {
+            pid: Some(12),
+            ..all()
+        }),
+        6
+    );
+    assert_eq!(
+        count(Filter {
+            kind: Some(audit::Kind::Change),
+            ..all()
+        }),
+        1
+    );
+    assert_eq!(
+        count(Filter {
+            from: Some(audit::Time(u64::MAX)),
+            ..all()
+        }),
+        0
+    );
+    assert_eq!(
+        count(Filter {
+            after: log.anchor().seq - 1,
+            ..all()
+        }),
+        1
+    );
+}
+
+/// The part of the next test that is killed.
+#[test]
+fn child() {
+    let Some(folder) = std::env::var_os("AUDIT_FOLDER") else {
+        return;
+    };
+    let (log, _) = open(Path::new(&folder));
+    for unique in 0.. {
+        log.append(&Event::Open(access(unique)), false).unwrap();
+        println!("{unique}");
+    }
+}
+
+#[test]
+fn what_was_answered_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut written = 0;
+    for round in 0..5 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child", "--nocapture"])
+            .env("AUDIT_FOLDER", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines_of = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut answered = 0;
+        let mut line = String::new();
+        while answered < 50 + 117 * round {
+            line.clear();
+            std::io::BufRead::read_line(&mut lines_of, &mut line).unwrap();
+            answered += u64::from(line.trim().parse::<u64>().is_ok());
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let now = lines(folder.path(), "open").len() as u64;
+        assert!(now >= written + answered, "{now} {written} {answered}");
+        written = now;
+    }
+    let (log, _) = open(folder.path());
+    assert!(whole(folder.path(), Some(log.anchor())));
+}
+
+/// `cargo test -p audit --test log -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn what_an_append_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = 200_000;
+    let (log, _) = Log::open(
+        folder.path(),
+        Options {
+            opens: Quota {
+                per_second: 0,
+                burst: 1_000_000,
+            },
+            ..Options::default()
+        },
+        PROGRAM,
+    )
+    .unwrap();
+    let each = |what: &str, act: &mut dyn FnMut(u64)| {
+        let start = Instant::now();
+        (0..many).for_each(&mut *act);
+        println!(
+            "{what}: {} ns",
+            start.elapsed().as_nanos() / u128::from(many)
+        );
+    };
+    each("append", &mut |unique| {
+        log.append(&Event::Open(access(unique)), false).unwrap()
+    });
+    let file = fs::File::create(folder.path().join("yardstick")).unwrap();
+    let bytes = [7; 208];
+    each("pwrite of as many bytes", &mut |at| {
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, (at % 40_000) * 208).unwrap();
+    });
+}
