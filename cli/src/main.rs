@@ -9,6 +9,7 @@ mod names;
 mod pairs;
 mod prompt;
 mod table;
+mod times;
 mod value;
 mod verbs;
 

@@ -141,14 +141,15 @@ impl Injector {
     }
 
     /// Has the injector ring for what changed, and keep entries that are new. Waits until that is
-    /// done, but not longer than [`PATIENCE`].
-    pub fn pass_on(&self, touched: Touched) {
-        warn_of_stuck(&touched.stuck);
+    /// done, but not longer than [`PATIENCE`]. Gives the instances that were not reached.
+    pub fn pass_on(&self, touched: Touched) -> Vec<(u32, ServiceName)> {
+        let stuck = warn_of_stuck(touched.stuck);
         self.send(Letter {
             entries: touched.new_entries.into_iter().collect(),
             unlinks: touched.unlinks.into_iter().map(target).collect(),
             rings: touched.rings.into_iter().map(target).collect(),
         });
+        stuck
     }
 
     fn send(&self, letter: Letter) {
@@ -225,13 +226,14 @@ fn log_failure(result: Result<(), String>) {
 }
 
 /// Names these instances, which keep others' acts waiting and harm themselves alone.
-pub(crate) fn warn_of_stuck(stuck: &[(u32, ServiceName)]) {
-    for (instance, service) in stuck {
+pub(crate) fn warn_of_stuck(stuck: Vec<(u32, ServiceName)>) -> Vec<(u32, ServiceName)> {
+    for (instance, service) in &stuck {
         log::warn!(
             "instance {instance} of {service} holds a folder of its view locked; names that it has \
              looked up before may still show there, without being readable"
         );
     }
+    stuck
 }
 
 fn target(path: RingPath) -> RingTarget {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod device;
 mod host;
 mod housekeeping;

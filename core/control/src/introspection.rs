@@ -25,6 +25,10 @@ pub const INTERFACES: &[(&str, &str)] = &[
         include_str!("../interfaces/io.deploy.Keys.varlink"),
     ),
     (
+        "io.deploy.Audit",
+        include_str!("../interfaces/io.deploy.Audit.varlink"),
+    ),
+    (
         "io.deploy.Daemon",
         include_str!("../interfaces/io.deploy.Daemon.varlink"),
     ),

@@ -12,6 +12,14 @@ pub struct Timestamp(pub u64);
 /// 9999-12-31T23:59:59Z: RFC 3339 has four digits for a year.
 const LAST: u64 = 253_402_300_799;
 
+impl Timestamp {
+    /// So many seconds later.
+    #[must_use]
+    pub fn plus(self, seconds: u64) -> Timestamp {
+        Timestamp(self.0.saturating_add(seconds))
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 > LAST {

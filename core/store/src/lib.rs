@@ -53,7 +53,7 @@ pub use meta::{
     StoreId, VersionMeta,
 };
 pub use operator::Operator;
-pub use permit::{Permit, Reader, Standing};
+pub use permit::{Permit, Reader, Standing, now};
 pub use reading::Opened;
 pub use slots::{Argon2Params, NewSlot, SlotId, SlotInfo, SlotKind};
 pub use store::{InitOptions, InitReport, Store};

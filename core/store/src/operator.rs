@@ -7,6 +7,7 @@ use sys::peer::PeerCredentials;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator {
     uid: u32,
+    pid: u32,
     name: String,
 }
 
@@ -27,6 +28,7 @@ impl Operator {
         }
         Some(Self {
             uid: peer.uid,
+            pid: u32::try_from(peer.pid).unwrap_or(0),
             name: format!("uid {}", peer.uid),
         })
     }
@@ -44,6 +46,12 @@ impl Operator {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The process, as the kernel said it when it connected; it says nothing of who that is.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The user id.

@@ -164,7 +164,8 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// The time now, whole seconds.
-pub(crate) fn now() -> Timestamp {
+/// The time now, by the wall clock, in whole seconds.
+#[must_use]
+pub fn now() -> Timestamp {
     Timestamp(clock::wall())
 }

@@ -15,9 +15,11 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::lock::lock;
 use crate::mountinfo;
 
-/// Threads in each of the two generations, with up to two descriptors each: at most 512 of the 1024
-/// that a process has by default.
+/// Threads in each of the two generations, with up to three descriptors each: at most 768 of the
+/// 1024 that a process has by default.
 const GENERATION: usize = 128;
+/// A thread's name has at most 15 bytes.
+const COMM_MAX: usize = 16;
 /// A path of a cgroup is at most this long; the lines of eleven v1 hierarchies stand before ours.
 const CGROUP_MAX: usize = 64 * 1024;
 
@@ -27,6 +29,24 @@ pub struct ReaderCgroup {
     /// Its path as /proc/PID/cgroup says it after `0::`; of cgroup v2, and seen from our own cgroup
     /// namespace.
     pub path: String,
+}
+
+/// Who a thread is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The process that it belongs to.
+    pub pid: u32,
+    /// Its cgroup v2, as in [`ReaderCgroup`]; empty if there is none.
+    pub cgroup: Arc<str>,
+    comm: [u8; COMM_MAX],
+    comm_length: usize,
+}
+
+impl Identity {
+    /// As it calls itself: any bytes but NUL.
+    pub fn comm(&self) -> &[u8] {
+        &self.comm[..self.comm_length]
+    }
 }
 
 /// Remembers descriptors of threads that asked before, a bounded number of them.
@@ -58,6 +78,14 @@ impl ReaderCache {
     /// There is no such thread.
     pub fn tgid_of(&self, tid: u32) -> io::Result<u32> {
         self.ask(tid, Reader::tgid)
+    }
+
+    /// Who a thread is.
+    ///
+    /// # Errors
+    /// There is no such thread.
+    pub fn identity_of(&self, tid: u32) -> io::Result<Identity> {
+        self.ask(tid, Reader::identity)
     }
 
     fn ask<T>(&self, tid: u32, question: impl Fn(&Reader) -> io::Result<T>) -> io::Result<T> {
@@ -116,6 +144,8 @@ struct Reader {
     pidfd: Option<OwnedFd>,
     /// Its /proc/TID/cgroup.
     cgroup: OwnedFd,
+    /// Its /proc/TID/comm.
+    comm: OwnedFd,
     /// Of the same thread for as long as it lives.
     tgid: u32,
     /// The cgroup that it was in when last asked: number and path. The number is never used again,
@@ -137,7 +167,7 @@ impl Reader {
         let open = |name: &str| {
             rustix::fs::openat(&folder, name, flags, Mode::empty()).map_err(no_such_thread)
         };
-        let (cgroup, status) = (open("cgroup")?, open("status")?);
+        let (cgroup, comm, status) = (open("cgroup")?, open("comm")?, open("status")?);
         let mut text = [0; 4096];
         let length = rustix::io::read(&status, &mut text[..]).map_err(no_such_thread)?;
         let tgid =
@@ -147,6 +177,7 @@ impl Reader {
         Ok(Reader {
             pidfd,
             cgroup,
+            comm,
             tgid,
             last: Mutex::default(),
         })
@@ -190,6 +221,23 @@ impl Reader {
             .ok_or(io::ErrorKind::Unsupported)?;
         let path = std::str::from_utf8(path).map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(path.into())
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        let cgroup = match self.cgroup() {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => "".into(),
+            cgroup => cgroup?,
+        };
+        let mut comm = [0; COMM_MAX];
+        let length = rustix::io::pread(&self.comm, &mut comm[..], 0)?;
+        // It ends with a line end of the kernel's, and may hold others.
+        let comm_length = length.saturating_sub(1);
+        Ok(Identity {
+            pid: self.tgid,
+            cgroup,
+            comm,
+            comm_length,
+        })
     }
 
     fn tgid(&self) -> io::Result<u32> {

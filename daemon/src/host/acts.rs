@@ -1,16 +1,19 @@
 //! What an operator does, from the store over the views to the watchers inside the services.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use audit::Outcome;
 use fuse_fs::Touched;
 use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp};
 use store::{
-    ConfigMeta, Operator, SecretMeta, SetOptions, Unlock, UnsealError, UnsealReport, Value,
-    WriteError,
+    ConfigMeta, NewSlot, Operator, SecretMeta, SetOptions, SlotId, SlotInfo, Unlock, UnsealError,
+    UnsealReport, Value, WriteError,
 };
 use sys::lock::lock;
 
 use super::{Host, ourselves};
+use crate::audit::{Act, Unaudited};
 use crate::injector;
 
 /// Why an act was not done.
@@ -19,6 +22,9 @@ pub(crate) enum ActError {
     /// Nothing has changed.
     #[error(transparent)]
     Store(#[from] WriteError),
+    /// Nothing has changed.
+    #[error(transparent)]
+    Unaudited(#[from] Unaudited),
     /// It holds, but not on the disk.
     #[error(
         "{what} cannot be read any more, but that is not on the disk ({source}): it holds until \
@@ -39,6 +45,16 @@ pub(crate) struct Revoked {
     pub not_granted: Vec<SecretName>,
 }
 
+/// A new version, and the instances that do not have it everywhere yet.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub meta: SecretMeta,
+    pub late: Late,
+}
+
+/// Instances that a change has not reached in time.
+pub(crate) type Late = Vec<(u32, ServiceName)>;
+
 impl Host {
     /// Makes a secret, and grants it to `allowed`.
     pub fn create(
@@ -48,15 +64,19 @@ impl Host {
         value: Value,
         keep: Option<u32>,
         allowed: &[ServiceName],
-    ) -> Result<SecretMeta, WriteError> {
-        let meta = self.store.create(operator, name, value, keep, allowed)?;
-        self.published(operator, &meta);
+    ) -> Result<Published, ActError> {
+        let services: Vec<_> = allowed.iter().map(ServiceName::as_str).collect();
+        let detail = services.join(", ");
+        let act = Act::new("secret.create", name.as_str()).detail(&detail);
+        let published = self.publish(operator, act, || {
+            self.store.create(operator, name, value, keep, allowed)
+        })?;
         for service in allowed {
             log::info!("{}: granted {name} to {service}", operator.name());
             let touched = self.views.granted(service, std::slice::from_ref(name));
             self.tell(touched);
         }
-        Ok(meta)
+        Ok(published)
     }
 
     /// Makes a secret, or its next version.
@@ -66,22 +86,36 @@ impl Host {
         name: &SecretName,
         value: Value,
         options: SetOptions,
-    ) -> Result<SecretMeta, WriteError> {
-        let meta = self.store.set(operator, name, value, options)?;
-        self.published(operator, &meta);
-        Ok(meta)
+    ) -> Result<Published, ActError> {
+        let act = Act::new("secret.set", name.as_str());
+        self.publish(operator, act, || {
+            self.store.set(operator, name, value, options)
+        })
     }
 
-    /// Makes the next version of a secret that exists.
+    /// Makes the next version of a secret that exists; with `grace`, the one before stays readable
+    /// for that long.
     pub fn rotate(
         &self,
         operator: &Operator,
         name: &SecretName,
         value: Value,
-    ) -> Result<SecretMeta, WriteError> {
-        let meta = self.store.rotate(operator, name, value)?;
-        self.published(operator, &meta);
-        Ok(meta)
+        grace: Option<Duration>,
+    ) -> Result<Published, ActError> {
+        let detail = grace.map(|grace| format!("grace of {} s", grace.as_secs()));
+        let act = Act::new("secret.rotate", name.as_str());
+        let act = act.detail(detail.as_deref().unwrap_or_default());
+        let published = self.publish(operator, act, || match grace {
+            Some(grace) => self
+                .store
+                .rotate_with_grace(operator, name, value, grace),
+            None => self.store.rotate(operator, name, value),
+        })?;
+        if grace.is_some() {
+            self.tell(self.views.previous_changed(name));
+            self.housekeeping.wake();
+        }
+        Ok(published)
     }
 
     /// Makes an older version the newest again.
@@ -90,16 +124,25 @@ impl Host {
         operator: &Operator,
         name: &SecretName,
         to: u32,
-    ) -> Result<SecretMeta, WriteError> {
-        let meta = self.store.rollback(operator, name, to)?;
-        self.published(operator, &meta);
-        Ok(meta)
+    ) -> Result<Published, ActError> {
+        let detail = format!("to version {to}");
+        let act = Act::new("secret.rollback", name.as_str()).detail(&detail);
+        self.publish(operator, act, || self.store.rollback(operator, name, to))
     }
 
-    fn published(&self, operator: &Operator, meta: &SecretMeta) {
+    fn publish(
+        &self,
+        operator: &Operator,
+        act: Act<'_>,
+        change: impl FnOnce() -> Result<SecretMeta, WriteError>,
+    ) -> Result<Published, ActError> {
+        let meta = self
+            .audit
+            .act(operator, act, || change().map_err(ActError::from))?;
         let (name, version) = (&meta.name, meta.newest().number);
         log::info!("{}: {name} is at version {version}", operator.name());
-        self.tell(self.views.secret_changed(name));
+        let late = self.tell(self.views.secret_changed(name));
+        Ok(Published { meta, late })
     }
 
     /// Deletes a secret; gives the services that had it.
@@ -108,16 +151,21 @@ impl Host {
         operator: &Operator,
         name: &SecretName,
     ) -> Result<Vec<ServiceName>, ActError> {
-        let deletion = self.store.delete(operator, name)?;
-        let services = deletion.services().to_vec();
-        let touched = self.views.denied(None, std::slice::from_ref(name));
-        let durable = deletion.commit();
-        self.tell(touched);
-        let what = || format!("secret {name}");
-        durable.map_err(|source| ActError::NotDurable {
-            what: what(),
-            source,
+        let act = Act::new("secret.delete", name.as_str()).takes_away();
+        let services = self.audit.act(operator, act, || {
+            let deletion = self.store.delete(operator, name)?;
+            let services = deletion.services().to_vec();
+            let touched = self.views.denied(None, std::slice::from_ref(name));
+            let durable = deletion.commit();
+            self.tell(touched);
+            let what = || format!("secret {name}");
+            durable.map_err(|source| ActError::NotDurable {
+                what: what(),
+                source,
+            })?;
+            Ok::<_, ActError>(services)
         })?;
+        self.audit.adoption(|adoption| adoption.deleted(name.as_str()));
         log::info!("{}: deleted {name}", operator.name());
         Ok(services)
     }
@@ -130,8 +178,15 @@ impl Host {
         names: &[SecretName],
         until: Option<Timestamp>,
         pins: Pins,
-    ) -> Result<(), WriteError> {
-        self.store.grant(operator, service, names, until, pins)?;
+    ) -> Result<(), ActError> {
+        let until_when = until.map(|until| format!(" until {until}"));
+        let detail = format!("{}{}", list(names), until_when.unwrap_or_default());
+        let act = Act::new("secret.grant", service.as_str()).detail(&detail);
+        self.audit.act(operator, act, || {
+            self.store
+                .grant(operator, service, names, until, pins)
+                .map_err(ActError::from)
+        })?;
         log::info!("{}: granted {} to {service}", operator.name(), list(names));
         if until.is_some() {
             self.housekeeping.wake();
@@ -149,6 +204,27 @@ impl Host {
         service: &ServiceName,
         names: &[SecretName],
     ) -> Result<Revoked, ActError> {
+        let detail = list(names);
+        let act = Act::new("secret.revoke", service.as_str()).detail(&detail);
+        let done = self
+            .audit
+            .act(operator, act.takes_away(), || self.take_back(operator, service, names))?;
+        if !done.revoked.is_empty() {
+            log::info!(
+                "{}: revoked {} from {service}",
+                operator.name(),
+                list(&done.revoked)
+            );
+        }
+        Ok(done)
+    }
+
+    fn take_back(
+        &self,
+        operator: &Operator,
+        service: &ServiceName,
+        names: &[SecretName],
+    ) -> Result<Revoked, ActError> {
         let revocation = self.store.revoke(operator, service, names)?;
         let revoked = revocation.secrets().to_vec();
         let not_granted = revocation.not_granted().to_vec();
@@ -160,13 +236,6 @@ impl Host {
             what: what(),
             source,
         })?;
-        if !revoked.is_empty() {
-            log::info!(
-                "{}: revoked {} from {service}",
-                operator.name(),
-                list(&revoked)
-            );
-        }
         Ok(Revoked {
             revoked,
             not_granted,
@@ -191,16 +260,31 @@ impl Host {
                 self.views.recall(secret);
             }
         }
-        self.injector
-            .pass_on(self.views.denied(Some(service), names));
+        let us = ourselves();
+        let detail = list(names);
+        let act = Act::new("secret.expire", service.as_str()).detail(&detail);
+        if let Some(us) = &us {
+            self.audit.happened(us, act, Outcome::Done, "");
+        }
+        self.tell(self.views.denied(Some(service), names));
+    }
+
+    /// The grace of a secret's older version is over: it is taken away as by a revoke.
+    pub fn grace_ended(&self, name: &SecretName) {
+        log::info!("the version before the newest of {name} is not shown any more");
+        self.tell(self.views.previous_changed(name));
     }
 
     /// Tells the injector what has changed, and the kernel which names are no more. In this order:
-    /// a name that is unlinked while the kernel knows it is a DELETE for its watchers.
-    pub(super) fn tell(&self, mut touched: Touched) {
+    /// a name that is unlinked while the kernel knows it is a DELETE for its watchers. Gives the
+    /// instances that were not reached in time.
+    pub(super) fn tell(&self, mut touched: Touched) -> Late {
         let gone = std::mem::take(&mut touched.gone);
-        self.injector.pass_on(touched);
-        injector::warn_of_stuck(&self.views.forget_gone(gone));
+        let mut late = self.injector.pass_on(touched);
+        late.extend(injector::warn_of_stuck(self.views.forget_gone(gone)));
+        late.sort();
+        late.dedup();
+        late
     }
 
     /// Makes a config.
@@ -210,10 +294,11 @@ impl Host {
         name: &ConfigName,
         data: BTreeMap<ConfigKey, String>,
         immutable: bool,
-    ) -> Result<ConfigMeta, WriteError> {
-        let meta = self.store.config_create(operator, name, data, immutable)?;
-        self.config_changed(operator, name, "made");
-        Ok(meta)
+    ) -> Result<(ConfigMeta, Late), ActError> {
+        let act = Act::new("config.create", name.as_str());
+        self.change_config(operator, act, name, || {
+            self.store.config_create(operator, name, data, immutable)
+        })
     }
 
     /// Changes keys of a config.
@@ -222,23 +307,37 @@ impl Host {
         operator: &Operator,
         name: &ConfigName,
         data: BTreeMap<ConfigKey, String>,
-    ) -> Result<ConfigMeta, WriteError> {
-        let meta = self.store.config_update(operator, name, data)?;
-        self.config_changed(operator, name, "changed");
-        Ok(meta)
+    ) -> Result<(ConfigMeta, Late), ActError> {
+        let keys: Vec<_> = data.keys().map(ConfigKey::as_str).collect();
+        let detail = keys.join(", ");
+        let act = Act::new("config.update", name.as_str()).detail(&detail);
+        self.change_config(operator, act, name, || {
+            self.store.config_update(operator, name, data)
+        })
     }
 
     /// Deletes a config.
-    pub fn config_delete(&self, operator: &Operator, name: &ConfigName) -> Result<(), WriteError> {
-        self.store.config_delete(operator, name)?;
-        self.config_changed(operator, name, "deleted");
+    pub fn config_delete(&self, operator: &Operator, name: &ConfigName) -> Result<(), ActError> {
+        let act = Act::new("config.delete", name.as_str());
+        self.change_config(operator, act, name, || {
+            self.store.config_delete(operator, name)
+        })?;
         Ok(())
     }
 
-    fn config_changed(&self, operator: &Operator, name: &ConfigName, what: &str) {
-        log::info!("{}: {what} config {name}", operator.name());
-        self.injector
-            .pass_on(self.views.configs_changed(std::slice::from_ref(name)));
+    fn change_config<T>(
+        &self,
+        operator: &Operator,
+        act: Act<'_>,
+        name: &ConfigName,
+        change: impl FnOnce() -> Result<T, WriteError>,
+    ) -> Result<(T, Late), ActError> {
+        let changed = self
+            .audit
+            .act(operator, act, || change().map_err(ActError::from))?;
+        log::info!("{}: {} {name}", operator.name(), act.name);
+        let late = self.tell(self.views.configs_changed(std::slice::from_ref(name)));
+        Ok((changed, late))
     }
 
     /// Forgets all keys, and takes what is cached of the views out of the kernel.
@@ -247,13 +346,25 @@ impl Host {
         self.store.seal();
         self.views.sealed();
         self.remark(Vec::new());
+        let act = Act::new("seal", "store");
+        self.audit.happened(operator, act, Outcome::Done, "");
         log::info!("{}: sealed the store", operator.name());
     }
 
     /// Unseals, and shows again what is granted.
-    pub fn unseal(&self, unlock: Unlock) -> Result<UnsealReport, UnsealError> {
+    pub fn unseal(&self, operator: &Operator, unlock: Unlock) -> Result<UnsealReport, UnsealError> {
         let _sealing = lock(&self.sealing);
-        let report = self.store.unseal(unlock)?;
+        let act = Act::new("unseal", "store");
+        let report = self.store.unseal(unlock).inspect_err(|error| {
+            let outcome = match error {
+                UnsealError::WrongPassphrase => Outcome::Denied,
+                _ => Outcome::Failed,
+            };
+            self.audit.happened(operator, act, outcome, &error.to_string());
+        })?;
+        let detail = format!("generation {}", report.generation);
+        let act = act.detail(&detail);
+        self.audit.happened(operator, act, Outcome::Done, "");
         for remark in &report.warnings {
             log::warn!("unseal: {remark}");
         }
@@ -267,14 +378,44 @@ impl Host {
         Ok(report)
     }
 
+    /// Adds a key slot.
+    pub fn slot_add(&self, operator: &Operator, slot: NewSlot) -> Result<SlotInfo, ActError> {
+        let act = Act::new("key.slot-add", "");
+        self.audit
+            .act(operator, act, || Ok(self.store.slot_add(operator, slot)?))
+    }
+
+    /// Removes a key slot.
+    pub fn slot_remove(&self, operator: &Operator, id: SlotId) -> Result<(), ActError> {
+        let what = id.to_string();
+        let act = Act::new("key.slot-remove", &what).takes_away();
+        self.audit
+            .act(operator, act, || Ok(self.store.slot_remove(operator, id)?))
+    }
+
+    /// An operator gets a value, once this is written down.
+    pub fn value_read(
+        &self,
+        operator: &Operator,
+        name: &SecretName,
+        version: u32,
+    ) -> Result<(), Unaudited> {
+        let detail = format!("version {version}");
+        let act = Act::new("secret.get", name.as_str()).detail(&detail);
+        self.audit.witness(operator, act)
+    }
+
     /// Makes a new root key; says how far it is. Goes on when nobody listens any more.
     pub fn rotate_root(
         &self,
         operator: &Operator,
         progress: &dyn Fn(u64, u64),
-    ) -> Result<u32, WriteError> {
+    ) -> Result<u32, ActError> {
         log::info!("{}: rotates the root key", operator.name());
-        let generation = self.store.rotate_root(operator, progress)?;
+        let act = Act::new("key.rotate", "");
+        let generation = self.audit.act(operator, act, || {
+            Ok::<_, ActError>(self.store.rotate_root(operator, progress)?)
+        })?;
         log::info!("the root key is of generation {generation}");
         Ok(generation)
     }

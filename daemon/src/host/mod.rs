@@ -17,6 +17,7 @@ use sys::lock::lock;
 use sys::peer::PeerCredentials;
 
 use self::take_over::Served;
+use crate::audit::Audit;
 use crate::housekeeping::Housekeeping;
 use crate::injector::Injector;
 use crate::membership::ProcMembership;
@@ -28,6 +29,7 @@ pub(crate) struct Host {
     pub store: Store,
     pub injector: Injector,
     pub housekeeping: Housekeeping,
+    pub audit: Arc<Audit>,
     views: Arc<Views>,
     membership: Arc<ProcMembership>,
     /// Where the master mount for secrets is, to know its device.
@@ -41,12 +43,14 @@ pub(crate) struct Host {
 
 impl Host {
     /// Serves nothing yet.
-    pub fn new(store: Store, run_dir: &Path) -> Arc<Host> {
+    pub fn new(store: Store, audit: Audit, run_dir: &Path) -> Arc<Host> {
+        let audit = Arc::new(audit);
         let membership = Arc::new(ProcMembership::default());
         Arc::new(Host {
             deploy_group: sys::users::group_id("deploy"),
             injector: Injector::new(run_dir.join("inject.sock")),
             housekeeping: Housekeeping::default(),
+            audit,
             views: Views::new(store.clone(), membership.clone()),
             membership,
             store,

@@ -11,7 +11,7 @@ use control::frame::{self, Call, FrameError, FrameReader, Patience};
 use serde::Serialize;
 use store::Operator;
 
-use super::{config, daemon, keys, secret};
+use super::{audit, config, daemon, keys, secret};
 use crate::host::Host;
 
 /// Between two calls, and for one whole call.
@@ -112,6 +112,7 @@ fn dispatch(exchange: &Exchange<'_>) -> io::Result<()> {
         calls::Delete::NAME => exchange.by(secret::delete),
         calls::Grant::NAME => exchange.by(secret::grant),
         calls::Revoke::NAME => exchange.by(secret::revoke),
+        calls::Adopted::NAME => exchange.by(secret::adopted),
         calls::Readers::NAME => exchange.by(secret::readers),
         calls::Grants::NAME => exchange.by(secret::grants),
         calls::ConfigCreate::NAME => exchange.by(config::create),
@@ -123,6 +124,8 @@ fn dispatch(exchange: &Exchange<'_>) -> io::Result<()> {
         calls::SlotAdd::NAME => exchange.by(keys::slot_add),
         calls::SlotList::NAME => exchange.by(keys::slot_list),
         calls::SlotRemove::NAME => exchange.by(keys::slot_remove),
+        calls::AuditQuery::NAME => audit::query(exchange),
+        calls::AuditVerify::NAME => exchange.by(audit::verify),
         calls::Status::NAME => exchange.by(daemon::status),
         calls::Seal::NAME => exchange.by(daemon::seal),
         calls::Unseal::NAME => exchange.by(daemon::unseal),

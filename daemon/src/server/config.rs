@@ -12,6 +12,7 @@ use store::{ConfigMeta, Operator};
 
 use super::refusal;
 use crate::host::Host;
+use crate::host::acts::Late;
 
 pub(super) fn create(
     host: &Host,
@@ -19,8 +20,8 @@ pub(super) fn create(
     asked: ConfigCreate,
 ) -> Result<ConfigInfo, ControlError> {
     host.config_create(operator, &asked.name, text(asked.data), asked.immutable)
-        .map(info)
-        .map_err(refusal::of_write)
+        .map(changed)
+        .map_err(refusal::of_act)
 }
 
 pub(super) fn get(
@@ -51,8 +52,8 @@ pub(super) fn update(
     asked: ConfigUpdate,
 ) -> Result<ConfigInfo, ControlError> {
     host.config_update(operator, &asked.name, text(asked.data))
-        .map(info)
-        .map_err(refusal::of_write)
+        .map(changed)
+        .map_err(refusal::of_act)
 }
 
 pub(super) fn delete(
@@ -62,7 +63,7 @@ pub(super) fn delete(
 ) -> Result<Done, ControlError> {
     host.config_delete(operator, &asked.name)
         .map(|()| Done {})
-        .map_err(refusal::of_write)
+        .map_err(refusal::of_act)
 }
 
 pub(super) fn list(
@@ -86,6 +87,13 @@ fn text(data: BTreeMap<ConfigKey, Scalar>) -> BTreeMap<ConfigKey, String> {
         .collect()
 }
 
+fn changed((meta, late): (ConfigMeta, Late)) -> ConfigInfo {
+    ConfigInfo {
+        late: super::secret::late(late),
+        ..info(meta)
+    }
+}
+
 fn info(meta: ConfigMeta) -> ConfigInfo {
     ConfigInfo {
         name: meta.name,
@@ -93,5 +101,6 @@ fn info(meta: ConfigMeta) -> ConfigInfo {
         version: meta.version,
         changed: meta.changed,
         keys: meta.keys as u64,
+        late: Vec::new(),
     }
 }

@@ -25,6 +25,20 @@ pub(super) fn status(host: &Host, _: &Operator, _: Status) -> Result<StatusRepor
                 .to_owned(),
         );
     }
+    let audit = host.audit.health();
+    if let Some(why) = &audit.failing {
+        let what = if host.audit.fails_open {
+            "opens of secrets are allowed all the same, as it was asked for"
+        } else {
+            "opens of secrets fail with EIO"
+        };
+        warnings.push(format!(
+            "the audit log {} cannot be written: {why}; {what}; {} events are missing so far; free or \
+             mend the disk, it goes on by itself",
+            host.audit.folder().display(),
+            audit.refused
+        ));
+    }
     if let Some(records) = &status.records {
         let stopped = records
             .stopped
@@ -83,7 +97,7 @@ pub(super) fn unseal(
         Some(passphrase) => Unlock::Passphrase(Zeroizing::new(passphrase.expose().to_owned())),
         None => Unlock::FileSlots,
     };
-    let report = host.unseal(unlock).map_err(refusal::of_unseal)?;
+    let report = host.unseal(operator, unlock).map_err(refusal::of_unseal)?;
     log::info!("{}: unsealed the store", operator.name());
     let slot = match report.by {
         UnlockedBy::Slot(slot) => Some(slot_info(slot)),

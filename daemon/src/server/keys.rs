@@ -47,7 +47,7 @@ pub(super) fn rotate(exchange: &Exchange<'_>) -> io::Result<()> {
                 total,
                 generation: Some(generation),
             })
-            .map_err(refusal::of_write),
+            .map_err(refusal::of_act),
     )
 }
 
@@ -57,10 +57,7 @@ pub(super) fn slot_add(
     asked: SlotAdd,
 ) -> Result<SlotInfo, ControlError> {
     let slot = new_slot(asked)?;
-    let info = host
-        .store
-        .slot_add(operator, slot)
-        .map_err(refusal::of_write)?;
+    let info = host.slot_add(operator, slot).map_err(refusal::of_act)?;
     log::info!("{}: added key slot {}", operator.name(), info.id);
     Ok(slot_info(info))
 }
@@ -113,9 +110,8 @@ pub(super) fn slot_remove(
     operator: &Operator,
     asked: SlotRemove,
 ) -> Result<Done, ControlError> {
-    host.store
-        .slot_remove(operator, SlotId(asked.id))
-        .map_err(refusal::of_write)?;
+    host.slot_remove(operator, SlotId(asked.id))
+        .map_err(refusal::of_act)?;
     log::info!("{}: removed key slot {}", operator.name(), asked.id);
     Ok(Done {})
 }

@@ -4,6 +4,7 @@
 //! thread of its own and can hold up nobody else: reads and writes have a time limit, messages a
 //! size limit, and a uid a share of the connections, of which some are kept for root.
 
+mod audit;
 mod calls;
 mod config;
 mod daemon;

@@ -21,6 +21,7 @@ pub(super) fn of_write(error: WriteError) -> ControlError {
 pub(super) fn of_act(error: ActError) -> ControlError {
     match error {
         ActError::Store(error) => of_write(error),
+        // The rest says itself what is to be done.
         error => ControlError::failed(error.to_string()),
     }
 }

@@ -1,10 +1,11 @@
 //! io.deploy.Secrets
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use control::calls::{
-    Create, Delete, Deleted, Done, Get, Got, Grant, GrantInfo, Granted, Grants, History, List,
-    Listed, Reader, Readers, ReadersFound, Revoke, Revoked, Rollback, Rotate, SecretInfo, Set,
+    Adopted, Adoption, Create, Delete, Deleted, Done, Get, Got, Grant, GrantInfo, Granted, Grants,
+    History, Late, List, Listed, Reader, Readers, ReadersFound, Revoke, Revoked, Rollback, Rotate, SecretInfo, Set,
     Shape, VersionInfo, Versions, Written,
 };
 use control::{ControlError, Plain};
@@ -13,7 +14,8 @@ use store::{Operator, Permit, ReadError, SecretBytes, SecretMeta, SetOptions, Va
 use zeroize::Zeroizing;
 
 use super::refusal;
-use crate::host::Host;
+use crate::host::acts::Published;
+use crate::host::{self, Host};
 
 /// A version that is named by nobody can go between being chosen and being read, under `keep` 0.
 const TRIES: usize = 10;
@@ -32,7 +34,7 @@ pub(super) fn create(
         &asked.allowed_workloads,
     )
     .map(written)
-    .map_err(refusal::of_write)
+    .map_err(refusal::of_act)
 }
 
 pub(super) fn set(host: &Host, operator: &Operator, asked: Set) -> Result<Written, ControlError> {
@@ -43,7 +45,7 @@ pub(super) fn set(host: &Host, operator: &Operator, asked: Set) -> Result<Writte
     };
     host.set(operator, &asked.name, value, options)
         .map(written)
-        .map_err(refusal::of_write)
+        .map_err(refusal::of_act)
 }
 
 pub(super) fn rotate(
@@ -52,9 +54,10 @@ pub(super) fn rotate(
     asked: Rotate,
 ) -> Result<Written, ControlError> {
     let value = value(asked.plain()?);
-    host.rotate(operator, &asked.name, value)
+    let grace = asked.grace.map(Duration::from_secs);
+    host.rotate(operator, &asked.name, value, grace)
         .map(written)
-        .map_err(refusal::of_write)
+        .map_err(refusal::of_act)
 }
 
 pub(super) fn rollback(
@@ -64,7 +67,7 @@ pub(super) fn rollback(
 ) -> Result<Written, ControlError> {
     host.rollback(operator, &asked.name, asked.version)
         .map(written)
-        .map_err(refusal::of_write)
+        .map_err(refusal::of_act)
 }
 
 pub(super) fn get(host: &Host, operator: &Operator, asked: Get) -> Result<Got, ControlError> {
@@ -88,6 +91,8 @@ pub(super) fn get(host: &Host, operator: &Operator, asked: Get) -> Result<Got, C
         asked.name
     );
     let coded = plain.encode(asked.encoding)?;
+    host.value_read(operator, &asked.name, version.number)
+        .map_err(|error| ControlError::failed(error.to_string()))?;
     Ok(Got::new(asked.name, version.number, version.created, coded))
 }
 
@@ -164,15 +169,27 @@ pub(super) fn grant(host: &Host, operator: &Operator, asked: Grant) -> Result<Do
             "`names` is empty; name at least one secret",
         ));
     }
+    let until = match (asked.until, asked.ttl) {
+        (Some(_), Some(_)) => {
+            return Err(ControlError::invalid(
+                "both `until` and `ttl`: give one of them",
+            ));
+        }
+        (None, Some(ttl)) => Some(store::now().plus(ttl)),
+        (until, None) => until,
+    };
+    if until.is_some_and(|until| until <= store::now()) {
+        return Err(ControlError::invalid("the grant would have ended already"));
+    }
     host.grant(
         operator,
         &asked.service,
         &asked.names,
-        asked.until,
+        until,
         asked.pins,
     )
     .map(|()| Done {})
-    .map_err(refusal::of_write)
+    .map_err(refusal::of_act)
 }
 
 pub(super) fn revoke(
@@ -199,33 +216,61 @@ pub(super) fn readers(
     operator: &Operator,
     asked: Readers,
 ) -> Result<ReadersFound, ControlError> {
-    // For its error: a name that is not there has no readers, but that is no answer.
-    host.store
+    // For its error too: a name that is not there has no readers, but that is no answer.
+    let history = host
+        .store
         .history(operator, &asked.name)
         .map_err(refusal::of_write)?;
     let grants = host
         .store
         .grants(operator, None)
         .map_err(refusal::of_write)?;
-    let showing = host.instances_of(&asked.name);
+    let showing = host.readers_of(&asked.name);
     let services = grants
         .into_iter()
         .filter(|one| one.grant.secret == asked.name)
         .map(|one| {
             let own = showing
                 .iter()
-                .filter(|(_, service)| *service == one.service);
+                .filter(|(service, _)| *service == one.service);
             Reader {
-                instances: own.map(|(number, _)| *number).collect(),
+                instances: own.map(|(_, instance)| instance.clone()).collect(),
                 service: one.service,
                 until: one.grant.until,
+                left: one.left,
                 pins: one.grant.pins,
             }
         });
     Ok(ReadersFound {
         services: services.collect(),
+        version: history.last().map_or(0, |version| version.number),
         name: asked.name,
     })
+}
+
+/// The longest wait for readers.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn adopted(
+    host: &Host,
+    operator: &Operator,
+    asked: Adopted,
+) -> Result<Adoption, ControlError> {
+    host.store
+        .history(operator, &asked.name)
+        .map_err(refusal::of_write)?;
+    let patience = Duration::from_secs(asked.wait).min(LONGEST_WAIT);
+    let (adopted, behind) = host.adopted(&asked.name, asked.version, patience);
+    Ok(Adoption {
+        adopted,
+        behind: late(behind),
+    })
+}
+
+/// Instances, as the control socket names them.
+pub(super) fn late(instances: host::acts::Late) -> Vec<Late> {
+    let one = |(instance, service)| Late { instance, service };
+    instances.into_iter().map(one).collect()
 }
 
 pub(super) fn grants(
@@ -258,12 +303,13 @@ fn value(plain: Plain) -> Value {
     }
 }
 
-fn written(meta: SecretMeta) -> Written {
-    let newest = meta.newest();
+fn written(published: Published) -> Written {
+    let newest = published.meta.newest();
     Written {
         version: newest.number,
         created: newest.created,
-        name: meta.name,
+        late: late(published.late),
+        name: published.meta.name,
     }
 }
 

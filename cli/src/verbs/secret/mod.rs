@@ -14,7 +14,7 @@ mod show;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use control::calls::Written;
+use control::calls::{Late, Written};
 
 use crate::context::Context;
 
@@ -63,7 +63,25 @@ pub fn secret(args: &Secret, context: &Context) -> Result<()> {
 fn confirm_written(written: &Written, context: &Context) -> Result<()> {
     context.confirm(written, |written| {
         format!("{}: version {}", written.name, written.version)
-    })
+    })?;
+    warn_of_late(&written.late);
+    Ok(())
+}
+
+/// Says which instances a change has not reached in time. It holds, and they are reached later.
+pub fn warn_of_late(late: &[Late]) {
+    if !late.is_empty() {
+        eprintln!(
+            "warning: not reached yet: {}; a process there holds the folder's lock, or the injector \
+             is away; watchers are told, and the name leads to the new value, as soon as it can be",
+            shown(late)
+        );
+    }
+}
+
+fn shown(instances: &[Late]) -> String {
+    let one = |late: &Late| format!("instance {} of {}", late.instance, late.service);
+    instances.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Names of fields on one line.

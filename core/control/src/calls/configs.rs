@@ -97,4 +97,7 @@ pub struct ConfigInfo {
     pub changed: Timestamp,
     /// How many keys it has.
     pub keys: u64,
+    /// Of a change: instances that it has not reached in time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<Late>,
 }

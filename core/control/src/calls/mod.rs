@@ -3,6 +3,7 @@
 //! A structure refuses members that it does not know: a condition that is not understood must not
 //! be left out in silence.
 
+mod audit;
 mod configs;
 mod daemon;
 mod keys;
@@ -12,6 +13,7 @@ mod secrets;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use audit::{AuditEntries, AuditQuery, AuditVerified, AuditVerify};
 pub use configs::{
     ConfigCreate, ConfigData, ConfigDelete, ConfigGet, ConfigInfo, ConfigList, ConfigListed,
     ConfigUpdate,
@@ -22,9 +24,9 @@ pub use keys::{
 };
 pub use scalar::Scalar;
 pub use secrets::{
-    Create, Delete, Deleted, Get, Got, Grant, GrantInfo, Granted, Grants, History, List, Listed,
-    Reader, Readers, ReadersFound, Revoke, Revoked, Rollback, Rotate, SecretInfo, Set, Shape,
-    VersionInfo, Versions, Written,
+    Adopted, Adoption, Create, Delete, Deleted, Get, Got, Grant, GrantInfo, Granted, Grants,
+    History, Late, List, Listed, Reader, ReaderInstance, Readers, ReadersFound, Revoke, Revoked,
+    Rollback, Rotate, SecretInfo, Set, Shape, VersionInfo, Versions, Written,
 };
 
 /// A method, known by its parameters.
@@ -66,6 +68,7 @@ methods! {
     Delete, "io.deploy.Secrets.Delete", "secret.delete", Deleted;
     Grant, "io.deploy.Secrets.Grant", "secret.grant", Done;
     Revoke, "io.deploy.Secrets.Revoke", "secret.revoke", Revoked;
+    Adopted, "io.deploy.Secrets.Adopted", "secret.adopted", Adoption;
     Readers, "io.deploy.Secrets.Readers", "secret.readers", ReadersFound;
     Grants, "io.deploy.Secrets.Grants", "secret.grants", Granted;
     ConfigCreate, "io.deploy.Configs.Create", "config.create", ConfigInfo;
@@ -77,6 +80,8 @@ methods! {
     SlotAdd, "io.deploy.Keys.SlotAdd", "key.slot-add", SlotInfo;
     SlotList, "io.deploy.Keys.SlotList", "key.slot-list", Slots;
     SlotRemove, "io.deploy.Keys.SlotRemove", "key.slot-remove", Done;
+    AuditQuery, "io.deploy.Audit.Query", "audit.query", AuditEntries;
+    AuditVerify, "io.deploy.Audit.Verify", "audit.verify", AuditVerified;
     Status, "io.deploy.Daemon.Status", "status", StatusReport;
     Seal, "io.deploy.Daemon.Seal", "seal", Done;
     Unseal, "io.deploy.Daemon.Unseal", "unseal", Unsealed;

@@ -93,6 +93,9 @@ pub struct Rotate {
     /// How they are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
+    /// Seconds for which the version before stays readable as the previous one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<u64>,
 }
 
 macro_rules! plain {
@@ -120,6 +123,42 @@ pub struct Written {
     pub version: u32,
     /// When.
     pub created: Timestamp,
+    /// Instances whose watchers were not told yet, or that may see the old value by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<Late>,
+}
+
+/// An instance that a change has not reached in time, because a process of it holds its folder's
+/// lock, or the injector is away. It is reached as soon as that is possible.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// Its number.
+    pub instance: u32,
+    /// Its service.
+    pub service: ServiceName,
+}
+
+/// Waits until every instance that has opened a secret has opened this version of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    /// The secret.
+    pub name: SecretName,
+    /// The version; a later one is as good.
+    pub version: u32,
+    /// How long, in seconds.
+    pub wait: u64,
+}
+
+/// How far a version came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adoption {
+    /// Instances that have opened it.
+    pub adopted: u64,
+    /// Instances that have opened an older version, and not this one.
+    pub behind: Vec<Late>,
 }
 
 /// Reads a secret.
@@ -289,6 +328,9 @@ pub struct Grant {
     /// Until when; left out: until a revoke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// For how many seconds, in place of `until`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
     /// What the reader must be besides.
     #[serde(default, skip_serializing_if = "Pins::is_empty")]
     pub pins: Pins,
@@ -328,6 +370,8 @@ pub struct Readers {
 pub struct ReadersFound {
     /// The secret.
     pub name: SecretName,
+    /// Its newest version.
+    pub version: u32,
     /// By name.
     pub services: Vec<Reader>,
 }
@@ -341,11 +385,34 @@ pub struct Reader {
     /// Until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Seconds until then, by whichever clock is first; 0: it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
     /// What it must be besides.
     #[serde(default, skip_serializing_if = "Pins::is_empty")]
     pub pins: Pins,
-    /// The numbers of its instances that show it now.
-    pub instances: Vec<u32>,
+    /// Its instances that show it now.
+    pub instances: Vec<ReaderInstance>,
+}
+
+/// An instance that shows a secret, and what it has read of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderInstance {
+    /// Its number.
+    pub instance: u32,
+    /// The version that it opened last; left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// When it opened that version first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When it opened the secret last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// Older versions that it holds open or mapped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<u32>,
 }
 
 /// Lists grants.

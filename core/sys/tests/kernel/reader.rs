@@ -155,3 +155,25 @@ fn mounts_are_told_by_device_and_root() {
     crate::common::wait_for_end(pidfd.as_fd());
     assert!(mounts_of(ended, minor).is_err());
 }
+
+#[test]
+pub fn a_thread_is_named_as_it_calls_itself_now() {
+    let readers = ReaderCache::default();
+    let name = |name: &std::ffi::CStr| rustix::thread::set_name(name).unwrap();
+    let told = std::thread::spawn(move || {
+        let own = thread_id();
+        let mut told = Vec::new();
+        // The second one is as long as a name can be, and would be two lines of a log.
+        for text in [c"one", c"two\n\xff ten bytes"] {
+            name(text);
+            told.push(readers.identity_of(own).unwrap());
+        }
+        told
+    })
+    .join()
+    .unwrap();
+    assert_eq!(told[0].comm(), b"one");
+    assert_eq!(told[1].comm(), b"two\n\xff ten bytes");
+    assert!(told.iter().all(|one| one.pid == std::process::id()));
+    assert_eq!(told[0].cgroup, told[1].cgroup);
+}
