@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::printable;
 use crate::verbs::{
-    call, completion, config, init, key, man, ps, reload, run, seal, secret, status, stop, unseal,
+    audit, call, completion, config, init, key, man, ps, reload, run, seal, secret, status, stop,
+    unseal,
 };
 
 /// Keeps secrets of services: each reads its own as files, and loses them when they are revoked.
@@ -67,6 +68,7 @@ pub enum Verb {
     Ps(ps::Ps),
     Stop(stop::Stop),
     Key(key::Key),
+    Audit(audit::Audit),
     Call(call::Call),
     Completion(completion::Completion),
     Man(man::Man),

@@ -18,6 +18,8 @@ pub enum Verb {
     Serve(Folders),
     /// Make a new store in an empty state folder; `deploy init` runs this as secretsd's user
     Init(Init),
+    /// Check the audit log of a state folder; `deploy audit verify --state-dir` runs this
+    AuditVerify(AuditVerify),
 }
 
 /// Where the store and the sockets are.
@@ -33,6 +35,9 @@ pub struct Folders {
     /// Folder of sockets and mounts
     #[arg(long, env = "DEPLOY_RUN_DIR", default_value = "/run/deploy")]
     pub run_dir: PathBuf,
+    /// Let services open secrets although the audit log cannot be written
+    #[arg(long, env = "DEPLOY_AUDIT_FAIL_OPEN")]
+    pub audit_fail_open: bool,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +58,23 @@ pub struct Init {
     /// Where the key file of the first slot goes (default: STATE_DIR/file-slot.key)
     #[arg(long, conflicts_with = "passphrase_stdin")]
     pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// Folder of the store
+    #[arg(
+        long,
+        env = "DEPLOY_STATE_DIR",
+        default_value = "/var/lib/deploy-secrets"
+    )]
+    pub state_dir: PathBuf,
+    /// An anchor that was kept elsewhere
+    #[arg(long)]
+    pub anchor: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

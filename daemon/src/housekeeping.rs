@@ -55,6 +55,11 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
                 for (service, names) in over.names {
                     host.expired(&service, &names);
                 }
+                let graces = ended.graces(host.store.graces());
+                for name in graces.names {
+                    host.grace_ended(&name);
+                }
+                host.audit.retry();
                 if let Err(error) = host.store.keep_time()
                     && !matches!(error, store::WriteError::Sealed)
                 {
@@ -65,8 +70,8 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
                     Ok(count) => log::info!("{count} old versions are gone"),
                     Err(error) => log::warn!("old versions stay: {error}"),
                 }
-                host.housekeeping
-                    .wait(over.next.unwrap_or(ROUND).min(ROUND));
+                let next = over.next.into_iter().chain(graces.next).min();
+                host.housekeeping.wait(next.unwrap_or(ROUND).min(ROUND));
             }
         })?;
     Ok(())
@@ -76,21 +81,21 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
 #[derive(Debug, Default)]
 struct Ended {
     grants: BTreeSet<(ServiceName, SecretName)>,
+    graces: BTreeSet<SecretName>,
 }
 
 /// What has ended since the last look; and when the next one ends.
 #[derive(Debug)]
-struct Over {
-    names: BTreeMap<ServiceName, Vec<SecretName>>,
+struct Over<T> {
+    names: T,
     next: Option<Duration>,
 }
 
 impl Ended {
-    fn grants(&mut self, grants: Vec<GrantMeta>) -> Over {
+    fn grants(&mut self, grants: Vec<GrantMeta>) -> Over<BTreeMap<ServiceName, Vec<SecretName>>> {
         let mut names: BTreeMap<ServiceName, Vec<SecretName>> = BTreeMap::new();
         let mut ended = BTreeSet::new();
-        let next = grants.iter().filter_map(|one| one.left);
-        let next = next.filter(|left| *left > 0).min().map(Duration::from_secs);
+        let next = soonest(grants.iter().filter_map(|one| one.left));
         for GrantMeta { service, grant, .. } in grants.into_iter().filter(|one| one.left == Some(0))
         {
             let one = (service, grant.secret);
@@ -103,6 +108,20 @@ impl Ended {
         self.grants = ended;
         Over { names, next }
     }
+
+    /// Graces of older versions, with the seconds that are left of each.
+    fn graces(&mut self, graces: Vec<(SecretName, u64)>) -> Over<Vec<SecretName>> {
+        let next = soonest(graces.iter().map(|(_, left)| *left));
+        let ended = graces.into_iter().filter(|(_, left)| *left == 0);
+        let ended: BTreeSet<_> = ended.map(|(name, _)| name).collect();
+        let names = ended.difference(&self.graces).cloned().collect();
+        self.graces = ended;
+        Over { names, next }
+    }
+}
+
+fn soonest(left: impl Iterator<Item = u64>) -> Option<Duration> {
+    left.filter(|left| *left > 0).min().map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -125,7 +144,7 @@ mod tests {
         }
     }
 
-    fn names(over: Over) -> Vec<String> {
+    fn names(over: Over<BTreeMap<ServiceName, Vec<SecretName>>>) -> Vec<String> {
         let names = over.names.into_values().flatten();
         names.map(|name| name.to_string()).collect()
     }
@@ -152,6 +171,22 @@ mod tests {
             let over = ended.grants(vec![grant("db", Some(left))]);
             assert_eq!(names(over).is_empty(), left > 0);
         }
+    }
+
+    #[test]
+    fn a_grace_ends_once() {
+        let mut ended = Ended::default();
+        let name: SecretName = "db".parse().unwrap();
+        let over = ended.graces(vec![(name.clone(), 7)]);
+        assert_eq!(
+            (over.names.len(), over.next),
+            (0, Some(Duration::from_secs(7)))
+        );
+        assert_eq!(
+            ended.graces(vec![(name.clone(), 0)]).names,
+            std::slice::from_ref(&name)
+        );
+        assert!(ended.graces(vec![(name, 0)]).names.is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod args;
 mod audit;
+mod audit_verify;
 mod device;
 mod host;
 mod housekeeping;
@@ -17,6 +18,7 @@ mod membership;
 mod serve;
 mod server;
 mod start;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,11 @@ pub fn run() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Serve(folders) => serve::serve(folders),
         Verb::Init(options) => init::init(options),
+        Verb::AuditVerify(options) => match audit_verify::verify(&options) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

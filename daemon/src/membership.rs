@@ -4,6 +4,7 @@
 //! a clone of exactly this instance's folder. The device alone proves nothing: the master mount is
 //! copied into every new mount namespace, but with `/` as its root, not `/NUMBER`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fuse_fs::{InstanceKey, Membership};
@@ -13,12 +14,17 @@ use sys::reader::ReaderCache;
 /// change (see [`ReaderCache`]).
 #[derive(Debug, Default)]
 pub struct ProcMembership {
-    readers: ReaderCache,
+    readers: Arc<ReaderCache>,
     /// Minor device number of the connection for secrets; 0 until it is known.
     secret_device: AtomicU32,
 }
 
 impl ProcMembership {
+    /// What is known of readers, for whoever names them too.
+    pub fn readers(&self) -> Arc<ReaderCache> {
+        Arc::clone(&self.readers)
+    }
+
     /// Names the device whose mounts count, once the connection for secrets is taken over.
     pub fn set_secret_device(&self, minor: u32) {
         self.secret_device.store(minor, Ordering::Release);

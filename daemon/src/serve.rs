@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use store::{Store, Unlock, UnsealError};
 
 use crate::args::Folders;
+use crate::audit::Audit;
 use crate::host::Host;
 use crate::start::{Stage, Stages};
 use crate::{housekeeping, injector, server, start};
@@ -102,7 +103,8 @@ impl Secretsd {
     }
 
     fn take_over(&mut self) -> anyhow::Result<()> {
-        let host = Host::new(self.store()?.clone(), &self.folders.run_dir);
+        let audit = Audit::open(&self.folders.state_dir, self.folders.audit_fail_open);
+        let host = Host::new(self.store()?.clone(), audit, &self.folders.run_dir);
         host.remark(std::mem::take(&mut self.remarks));
         injector::start(&host).context("cannot start a thread")?;
         let (signals, told_to_end) = (&mut self.signals, &mut self.told_to_end);
@@ -165,7 +167,11 @@ impl Stages for Secretsd {
             }
             // Whoever asks from here on waits for the next secretsd: the kernel keeps what is not
             // answered, and the injector keeps the connections.
-            Stage::TakeOver => self.host = None,
+            Stage::TakeOver => {
+                if let Some(host) = self.host.take() {
+                    host.audit.close();
+                }
+            }
             // The root key stays in the keyring: a stop is no seal.
             Stage::Unseal => {}
             Stage::OpenStore => {

@@ -23,7 +23,7 @@ use model::Tree;
 use crate::errno::Refusal;
 use crate::inode::Ino;
 use crate::takeover::LONG;
-use crate::tree::{Attr, Caller, Ttl, Views};
+use crate::tree::{Attr, Caller, OpenAs, Part, Ttl, Views};
 
 /// A ring is one byte.
 const MAX_WRITE: u32 = 4096;
@@ -113,14 +113,18 @@ impl Filesystem for Adapter {
             };
         }
         match self.views.open(caller(request), Ino(ino.0)) {
-            Ok(()) => reply.opened(FileHandle(0), cached),
+            Ok(OpenAs::Cached) => reply.opened(FileHandle(0), cached),
+            Ok(OpenAs::Direct) => {
+                let direct = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
+                reply.opened(FileHandle(0), direct);
+            }
             Err(refusal) => reply.error(refusal.into()),
         }
     }
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -130,11 +134,17 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let _turn = self.views.turn();
-        self.views
-            .read(self.tree, Ino(ino.0), offset, size, |bytes| match bytes {
+        let part = Part { offset, size };
+        self.views.read(
+            self.tree,
+            caller(request),
+            Ino(ino.0),
+            part,
+            |bytes| match bytes {
                 Ok(bytes) => reply.data(bytes),
                 Err(refusal) => reply.error(refusal.into()),
-            });
+            },
+        );
     }
 
     /// A ring: it wakes watchers, and changes nothing.
@@ -353,6 +363,7 @@ pub(crate) fn caller(request: &Request) -> Caller {
     Caller {
         uid: request.uid(),
         tid: request.pid(),
+        unique: request.unique().0,
     }
 }
 

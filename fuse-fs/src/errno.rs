@@ -31,6 +31,9 @@ pub(crate) enum Refusal {
     /// The store could not read what it has.
     #[error("unreadable")]
     Unreadable,
+    /// It could not be written into the audit log.
+    #[error("not written down")]
+    Unwritten,
     /// Not something that these files have.
     #[error("no terminal")]
     NoTerminal,
@@ -58,7 +61,7 @@ impl From<Refusal> for Errno {
             Refusal::Sealed => libc::ENOKEY,
             Refusal::ReadOnly => libc::EROFS,
             Refusal::NotFolder => libc::ENOTDIR,
-            Refusal::Unreadable => libc::EIO,
+            Refusal::Unreadable | Refusal::Unwritten => libc::EIO,
             Refusal::NoTerminal => libc::ENOTTY,
             Refusal::Invalid => libc::EINVAL,
             Refusal::Busy => libc::EBUSY,

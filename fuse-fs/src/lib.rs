@@ -21,7 +21,8 @@ mod tree;
 
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
-    Gone, InstanceKey, InstanceSpec, MakeError, Membership, RingPath, Touched, ViewsStatus,
+    Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,
+    RingPath, SecretSpec, Touched, Unwritten, ViewsStatus, Witness,
 };
 pub use takeover::{Handover, serve};
 pub use tree::Views;

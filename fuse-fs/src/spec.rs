@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use model::{ConfigKey, ConfigName, Entry, Modes, SecretName, ServiceName, Tree};
+use model::{ConfigKey, ConfigName, Entry, FieldName, Modes, SecretName, ServiceName, Tree};
 
 use crate::tree::Stale;
 
@@ -26,6 +26,80 @@ pub trait Membership: Send + Sync + 'static {
     fn thread_group(&self, tid: u32) -> Option<u32>;
 }
 
+/// Who asked for a secret, and what he is answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    /// Which call.
+    pub kind: AccessKind,
+    /// The thread that waits for the answer.
+    pub tid: u32,
+    /// Its user, as the kernel says.
+    pub uid: u32,
+    /// Which FUSE connection: the same after a take-over, another one for each new connection.
+    pub connection: u32,
+    /// The request's number in it.
+    pub unique: u64,
+    /// The kernel sends it again, because whoever took it first has ended.
+    pub resent: bool,
+    /// Whose view it is.
+    pub instance: u32,
+    /// Its service.
+    pub service: &'a ServiceName,
+    /// What is asked for.
+    pub secret: &'a SecretName,
+    /// Which field of it.
+    pub field: Option<&'a FieldName>,
+    /// Which version; 0: none.
+    pub version: u32,
+    /// What is answered.
+    pub verdict: AccessVerdict,
+    /// Why; empty where it is allowed.
+    pub why: &'static str,
+}
+
+/// What a reader calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessKind {
+    /// open(2); of what is not shown, any call by its name.
+    Open,
+    /// read(2), of what is not cached.
+    Read,
+}
+
+/// What a reader is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessVerdict {
+    /// It gets it.
+    Allowed,
+    /// It may not have it.
+    Denied,
+    /// It may, but it cannot be read.
+    Failed,
+}
+
+/// Writes down who asked for what. Called before the answer, on the thread that answers.
+pub trait Witness: Send + Sync + 'static {
+    /// # Errors
+    /// It is not written down: what was allowed is answered with EIO then.
+    fn access(&self, access: &Access<'_>) -> Result<(), Unwritten>;
+}
+
+/// An access that was not written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it could not be written down")]
+pub struct Unwritten;
+
+/// A secret that an instance asks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SecretSpec {
+    /// Its name.
+    pub name: SecretName,
+    /// Each read of it comes to us, and is written down.
+    pub every_read: bool,
+    /// The version before is shown too, while its grace lasts.
+    pub previous: bool,
+}
+
 /// An instance to be shown.
 #[derive(Debug, Clone)]
 pub struct InstanceSpec {
@@ -40,7 +114,7 @@ pub struct InstanceSpec {
     /// See [`InstanceKey::cgroup`].
     pub cgroup: Option<String>,
     /// The secrets that its manifest asks for.
-    pub secrets: Vec<SecretName>,
+    pub secrets: Vec<SecretSpec>,
     /// The manifest's own settings; they win.
     pub config: BTreeMap<ConfigKey, String>,
     /// Stored configs, a later one wins.

@@ -23,12 +23,14 @@ use crate::tree::Views;
 pub struct Handover {
     /// Nobody has served this connection yet.
     pub fresh: bool,
-    /// A memfd, empty for a fresh connection. Layout: `DSF1`, then the INIT message as the kernel
-    /// sent it; its first four bytes are its length.
+    /// A memfd, empty for a fresh connection. Layout: `DSF2`, a random number of four bytes that
+    /// names the connection, then the INIT message as the kernel sent it; its first four bytes are its
+    /// length. `DSF1`, of an earlier version, is without the number, and that is 0.
     pub memfd: OwnedFd,
 }
 
-const MAGIC: &[u8; 4] = b"DSF1";
+const MAGIC: &[u8; 4] = b"DSF2";
+const MAGIC_1: &[u8; 4] = b"DSF1";
 /// The kernel refuses a read into a buffer that is smaller than 8 KiB.
 const BUFFER: usize = 64 * 1024;
 /// INIT is there as soon as the connection is mounted.
@@ -61,7 +63,8 @@ pub fn serve(
         handover,
         threads,
     )?;
-    views.serves(tree, session.notifier(), handover.fresh);
+    let (connection, _) = load(&handover.memfd)?;
+    views.serves(tree, session.notifier(), connection, handover.fresh);
     resend(&device, handover)?;
     let name = match tree {
         Tree::Secret => "secret",
@@ -82,7 +85,7 @@ pub(crate) fn session<F: Filesystem>(
         keep(&handover.memfd, &init)?;
         init
     } else {
-        load(&handover.memfd)?
+        load(&handover.memfd)?.1
     };
     let (ours, sessions) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -149,20 +152,30 @@ fn read_init(device: &OwnedFd) -> io::Result<Vec<u8>> {
 }
 
 fn keep(memfd: &OwnedFd, init: &[u8]) -> io::Result<()> {
-    rustix::io::pwrite(memfd, &[MAGIC, init].concat(), 0)?;
+    let mut connection = [0; 4];
+    getrandom::fill(&mut connection).map_err(io::Error::from)?;
+    rustix::io::pwrite(memfd, &[MAGIC, &connection[..], init].concat(), 0)?;
     Ok(())
 }
 
-fn load(memfd: &OwnedFd) -> io::Result<Vec<u8>> {
+/// The connection's number, and its INIT.
+fn load(memfd: &OwnedFd) -> io::Result<(u32, Vec<u8>)> {
     let mut kept = vec![0; BUFFER];
     let length = rustix::io::pread(memfd, &mut kept[..], 0)?;
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "what was kept of it is damaged");
-    let kept = kept[..length].strip_prefix(MAGIC).ok_or_else(damaged)?;
+    let (connection, kept) = match kept[..length].split_first_chunk::<4>() {
+        Some((MAGIC, rest)) => rest
+            .split_first_chunk()
+            .map(|(number, rest)| (u32::from_ne_bytes(*number), rest))
+            .ok_or_else(damaged)?,
+        Some((MAGIC_1, rest)) => (0, rest),
+        _ => return Err(damaged()),
+    };
     let size = kept
         .first_chunk()
         .map(|size| u32::from_ne_bytes(*size) as usize);
     let init = size.and_then(|size| kept.get(..size)).ok_or_else(damaged)?;
-    Ok(init.to_vec())
+    Ok((connection, init.to_vec()))
 }
 
 /// The kernel's caches hold what they hold until they are told otherwise (docs/semantics.md).
@@ -179,7 +192,13 @@ mod tests {
         let mut init = vec![7; 104];
         init[..4].copy_from_slice(&104_u32.to_ne_bytes());
         keep(&memfd, &init).unwrap();
-        assert_eq!(load(&memfd).unwrap(), init);
+        let (connection, kept) = load(&memfd).unwrap();
+        assert_eq!(kept, init);
+        assert_eq!(load(&memfd).unwrap().0, connection);
+        let earlier = [&MAGIC_1[..], &init].concat();
+        rustix::fs::ftruncate(&memfd, 0).unwrap();
+        rustix::io::pwrite(&memfd, &earlier, 0).unwrap();
+        assert_eq!(load(&memfd).unwrap(), (0, init));
     }
 
     #[test]

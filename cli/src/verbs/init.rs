@@ -12,7 +12,7 @@ use injector::daemon_user::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use zeroize::Zeroizing;
 
-use super::exit_code;
+use super::{exit_code, installed};
 use crate::context::{Context, require_root};
 use crate::failure::Failure;
 use crate::{prompt, value};
@@ -154,11 +154,4 @@ fn with_passphrase(user: &str, command: &DaemonCommand, passphrase: &str) -> std
         return Err(std::io::ErrorKind::WriteZero.into());
     }
     as_daemon_user_with_stdin(user, command, std::os::fd::AsFd::as_fd(&reader))
-}
-
-/// A program of ours.
-fn installed(name: &str) -> Result<PathBuf> {
-    Ok(injector::installed(name).map_err(|error| {
-        Failure::failed(error.to_string()).hint("name the program with --secretsd")
-    })?)
 }

@@ -1,5 +1,6 @@
 //! The verbs, one file each: what it takes, and what it does.
 
+pub mod audit;
 pub mod call;
 pub mod completion;
 pub mod config;
@@ -15,13 +16,14 @@ pub mod status;
 pub mod stop;
 pub mod unseal;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::arguments::{Arguments, Verb};
 use crate::context::Context;
-use crate::failure::report;
+use crate::failure::{Failure, report};
 
 /// Does what the arguments say; gives the exit code.
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -34,6 +36,7 @@ fn dispatch(verb: &Verb, context: &Context) -> Result<ExitCode> {
         // A program of its own says what went wrong there, and gives the exit code.
         Verb::Init(args) => return init::init(args, context),
         Verb::Run(args) => return run::run(args, context),
+        Verb::Audit(args) => return audit::audit(args, context),
         Verb::Status(args) => status::status(args, context),
         Verb::Seal(args) => seal::seal(args, context),
         Verb::Unseal(args) => unseal::unseal(args, context),
@@ -53,4 +56,11 @@ fn dispatch(verb: &Verb, context: &Context) -> Result<ExitCode> {
 /// An exit code that another program gave.
 fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// A program of ours.
+fn installed(name: &str) -> Result<PathBuf> {
+    Ok(injector::installed(name).map_err(|error| {
+        Failure::failed(error.to_string()).hint("name the program with --secretsd")
+    })?)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use audit::Outcome;
+use control::calls::ReaderInstance;
 use fuse_fs::Touched;
 use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp};
 use store::{
@@ -106,9 +107,7 @@ impl Host {
         let act = Act::new("secret.rotate", name.as_str());
         let act = act.detail(detail.as_deref().unwrap_or_default());
         let published = self.publish(operator, act, || match grace {
-            Some(grace) => self
-                .store
-                .rotate_with_grace(operator, name, value, grace),
+            Some(grace) => self.store.rotate_with_grace(operator, name, value, grace),
             None => self.store.rotate(operator, name, value),
         })?;
         if grace.is_some() {
@@ -142,6 +141,10 @@ impl Host {
         let (name, version) = (&meta.name, meta.newest().number);
         log::info!("{}: {name} is at version {version}", operator.name());
         let late = self.tell(self.views.secret_changed(name));
+        if meta.keep == 0 {
+            // A grace that ran has ended with that.
+            self.tell(self.views.previous_changed(name));
+        }
         Ok(Published { meta, late })
     }
 
@@ -165,7 +168,8 @@ impl Host {
             })?;
             Ok::<_, ActError>(services)
         })?;
-        self.audit.adoption(|adoption| adoption.deleted(name.as_str()));
+        self.audit
+            .adoption(|adoption| adoption.deleted(name.as_str()));
         log::info!("{}: deleted {name}", operator.name());
         Ok(services)
     }
@@ -206,9 +210,9 @@ impl Host {
     ) -> Result<Revoked, ActError> {
         let detail = list(names);
         let act = Act::new("secret.revoke", service.as_str()).detail(&detail);
-        let done = self
-            .audit
-            .act(operator, act.takes_away(), || self.take_back(operator, service, names))?;
+        let done = self.audit.act(operator, act.takes_away(), || {
+            self.take_back(operator, service, names)
+        })?;
         if !done.revoked.is_empty() {
             log::info!(
                 "{}: revoked {} from {service}",
@@ -242,9 +246,49 @@ impl Host {
         })
     }
 
-    /// Which instances show a secret now, with their services.
-    pub fn instances_of(&self, name: &SecretName) -> Vec<(u32, ServiceName)> {
-        self.views.instances_of(name)
+    /// Instances that show a secret now, with their services, and what each has read of it.
+    pub fn readers_of(&self, name: &SecretName) -> Vec<(ServiceName, ReaderInstance)> {
+        let read = self
+            .audit
+            .adoption(|adoption| adoption.readers(name.as_str()));
+        let read = read.unwrap_or_default();
+        let held = self.views.held(name);
+        let showing = self.views.instances_of(name).into_iter();
+        let one = |(number, service): (u32, ServiceName)| {
+            let read = read.iter().find(|read| read.instance == number);
+            let holds = held.iter().filter(|(holder, _)| *holder == number);
+            let instance = ReaderInstance {
+                instance: number,
+                version: read.map(|read| read.version),
+                since: read.map(|read| Timestamp(read.since.seconds())),
+                last: read.map(|read| Timestamp(read.last.seconds())),
+                holds: holds.map(|(_, version)| *version).collect(),
+            };
+            (service, instance)
+        };
+        showing.map(one).collect()
+    }
+
+    /// Waits until every instance that shows a secret and has read it has read `version` or a later
+    /// one: how many have, and which have not.
+    pub fn adopted(&self, name: &SecretName, version: u32, patience: Duration) -> (u64, Late) {
+        let showing = self.views.instances_of(name);
+        let is_behind = |reader: &audit::Reader| {
+            let shows = showing.iter().any(|(number, _)| *number == reader.instance);
+            shows && reader.version < version
+        };
+        let readers = self.audit.adoption(|adoption| {
+            let all = |readers: &[audit::Reader]| !readers.iter().any(is_behind);
+            adoption.wait(name.as_str(), patience, all)
+        });
+        let readers = readers.unwrap_or_default();
+        let behind = |(number, _): &&(u32, ServiceName)| {
+            let mut own = readers.iter().filter(|reader| reader.instance == *number);
+            own.any(is_behind)
+        };
+        let adopted = readers.iter().filter(|reader| reader.version >= version);
+        let late = showing.iter().filter(behind).cloned().collect();
+        (adopted.count() as u64, late)
     }
 
     /// Takes what has expired out of the views: the kernel's caches know nothing of a grant's end.
@@ -360,7 +404,8 @@ impl Host {
                 UnsealError::WrongPassphrase => Outcome::Denied,
                 _ => Outcome::Failed,
             };
-            self.audit.happened(operator, act, outcome, &error.to_string());
+            self.audit
+                .happened(operator, act, outcome, &error.to_string());
         })?;
         let detail = format!("generation {}", report.generation);
         let act = act.detail(&detail);
@@ -389,8 +434,9 @@ impl Host {
     pub fn slot_remove(&self, operator: &Operator, id: SlotId) -> Result<(), ActError> {
         let what = id.to_string();
         let act = Act::new("key.slot-remove", &what).takes_away();
-        self.audit
-            .act(operator, act, || Ok(self.store.slot_remove(operator, id)?))
+        self.audit.act(operator, act, || {
+            Ok(self.store.slot_remove(operator, id)?)
+        })
     }
 
     /// An operator gets a value, once this is written down.

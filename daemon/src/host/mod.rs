@@ -21,6 +21,7 @@ use crate::audit::Audit;
 use crate::housekeeping::Housekeeping;
 use crate::injector::Injector;
 use crate::membership::ProcMembership;
+use crate::witness::AuditWitness;
 
 /// The state that all threads share.
 pub(crate) struct Host {
@@ -46,12 +47,16 @@ impl Host {
     pub fn new(store: Store, audit: Audit, run_dir: &Path) -> Arc<Host> {
         let audit = Arc::new(audit);
         let membership = Arc::new(ProcMembership::default());
+        let witness = AuditWitness {
+            audit: Arc::clone(&audit),
+            readers: membership.readers(),
+        };
         Arc::new(Host {
             deploy_group: sys::users::group_id("deploy"),
             injector: Injector::new(run_dir.join("inject.sock")),
             housekeeping: Housekeeping::default(),
             audit,
-            views: Views::new(store.clone(), membership.clone()),
+            views: Views::new(store.clone(), membership.clone(), Arc::new(witness)),
             membership,
             store,
             secret_mount: run_dir.join("views/secret"),

@@ -29,16 +29,12 @@ impl OperatorActs for OperatorTree {
                     SetOptions::default(),
                 )
                 .map(drop)
-                .map_err(refusal),
-            CtlLine::Delete { name } => {
-                self.0
-                    .delete(&operator, &name)
-                    .map(drop)
-                    .map_err(|error| match error {
-                        ActError::Store(error) => refusal(error),
-                        error => CtlError::Failed(error.to_string()),
-                    })
-            }
+                .map_err(act_refusal),
+            CtlLine::Delete { name } => self
+                .0
+                .delete(&operator, &name)
+                .map(drop)
+                .map_err(act_refusal),
             CtlLine::RotateKey => {
                 let host = Arc::clone(&self.0);
                 let rotate = move || {
@@ -109,6 +105,13 @@ fn operator(uid: u32) -> Result<Operator, CtlError> {
     Ok(operator.named(sys::users::name_of(uid)))
 }
 
+fn act_refusal(error: ActError) -> CtlError {
+    match error {
+        ActError::Store(error) => refusal(error),
+        error => CtlError::Failed(error.to_string()),
+    }
+}
+
 fn refusal(error: WriteError) -> CtlError {
     match error {
         WriteError::Sealed => CtlError::Sealed,
@@ -124,16 +127,19 @@ mod tests {
     use std::path::Path;
     use store::{Cipher, SecretBytes, Store};
 
-    fn tree() -> OperatorTree {
-        OperatorTree(Host::new(
+    fn tree() -> (OperatorTree, tempfile::TempDir) {
+        let state = tempfile::tempdir().unwrap();
+        let host = Host::new(
             Store::in_memory(Cipher::default()),
+            crate::audit::Audit::open(state.path(), false),
             Path::new("/nonexistent"),
-        ))
+        );
+        (OperatorTree(host), state)
     }
 
     #[test]
     fn what_root_writes_is_done_and_others_are_refused() {
-        let tree = tree();
+        let (tree, _state) = tree();
         let name: SecretName = "a".parse().unwrap();
         let set = |value: &[u8]| CtlLine::Set {
             name: name.clone(),
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn grants_are_a_line_for_each_secret() {
-        let tree = tree();
+        let (tree, _state) = tree();
         let us = ourselves().unwrap();
         let service: ServiceName = "web".parse().unwrap();
         for (name, until) in [("a", None), ("b", Some(Timestamp(4_102_444_800)))] {
@@ -174,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_sealed_store_shows_nothing() {
-        let tree = tree();
+        let (tree, _state) = tree();
         tree.0.store.seal();
         assert!(matches!(tree.secrets(), Err(CtlError::Sealed)));
         assert!(matches!(tree.services(), Err(CtlError::Sealed)));

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use control::inner::{
     Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply, ToInjector,
 };
-use fuse_fs::{Handover, InstanceSpec, MakeError};
-use model::{SecretName, Tree};
+use fuse_fs::{Handover, InstanceSpec, MakeError, SecretSpec};
+use model::{Audit, SecretName, Tree};
 use rustix::fs::MemfdFlags;
 use store::Denied;
 use sys::lock::lock;
@@ -124,6 +124,8 @@ fn take_over(
         }
     }
     let taken_over = brought.iter().any(|one| !one.fresh);
+    host.audit
+        .adoption(|adoption| adoption.retain(|_, number| there.contains(&number)));
     served.instances = there;
     if !known {
         served.connections.clear();
@@ -239,7 +241,11 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
         secrets: manifest
             .secrets
             .iter()
-            .map(|secret| secret.name.clone())
+            .map(|secret| SecretSpec {
+                name: secret.name.clone(),
+                every_read: secret.audit == Audit::EveryRead,
+                previous: secret.previous,
+            })
             .collect(),
         config: manifest.config.clone(),
         config_from: manifest.config_from.clone(),
@@ -279,6 +285,7 @@ impl Host {
 
     fn end(&self, number: u32) {
         self.views.end(number);
+        self.audit.adoption(|adoption| adoption.ended(number));
         let mut served = lock(&self.served);
         served.instances.remove(&number);
         let carried = &mut served.carried;

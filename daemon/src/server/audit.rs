@@ -95,7 +95,9 @@ pub(super) fn query(exchange: &Exchange<'_>) -> io::Result<()> {
 }
 
 fn entries(lines: &mut VecDeque<String>) -> AuditEntries {
-    let parsed = lines.drain(..).filter_map(|line| serde_json::from_str(&line).ok());
+    let parsed = lines
+        .drain(..)
+        .filter_map(|line| serde_json::from_str(&line).ok());
     AuditEntries {
         entries: parsed.collect::<Vec<Value>>(),
     }
@@ -132,7 +134,10 @@ pub(super) fn verify(
     asked: AuditVerify,
 ) -> Result<AuditVerified, ControlError> {
     let anchor: Option<Anchor> = match &asked.anchor {
-        Some(text) => Some(text.parse().map_err(|error| ControlError::invalid(format!("{error}")))?),
+        Some(text) => Some(
+            text.parse()
+                .map_err(|error| ControlError::invalid(format!("{error}")))?,
+        ),
         None => None,
     };
     let verified = audit::verify(host.audit.folder(), anchor)

@@ -83,6 +83,14 @@ impl Exchange<'_> {
         }
     }
 
+    /// Has the caller gone? Whoever follows something is told nothing for a long time.
+    pub fn has_hung_up(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(self.stream, PollFlags::RDHUP)];
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
+    }
+
     /// One of several answers, for a caller that takes them.
     pub fn answer_more<R: Serialize>(&self, reply: &R) -> io::Result<()> {
         if self.call.oneway || !self.call.more {

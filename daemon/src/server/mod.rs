@@ -12,6 +12,8 @@ mod keys;
 mod refusal;
 mod secret;
 
+pub(crate) use self::audit::verified_info;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};

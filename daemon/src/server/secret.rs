@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use control::calls::{
     Adopted, Adoption, Create, Delete, Deleted, Done, Get, Got, Grant, GrantInfo, Granted, Grants,
-    History, Late, List, Listed, Reader, Readers, ReadersFound, Revoke, Revoked, Rollback, Rotate, SecretInfo, Set,
-    Shape, VersionInfo, Versions, Written,
+    History, Late, List, Listed, Reader, Readers, ReadersFound, Revoke, Revoked, Rollback, Rotate,
+    SecretInfo, Set, Shape, VersionInfo, Versions, Written,
 };
 use control::{ControlError, Plain};
 use model::FieldName;
@@ -181,15 +181,9 @@ pub(super) fn grant(host: &Host, operator: &Operator, asked: Grant) -> Result<Do
     if until.is_some_and(|until| until <= store::now()) {
         return Err(ControlError::invalid("the grant would have ended already"));
     }
-    host.grant(
-        operator,
-        &asked.service,
-        &asked.names,
-        until,
-        asked.pins,
-    )
-    .map(|()| Done {})
-    .map_err(refusal::of_act)
+    host.grant(operator, &asked.service, &asked.names, until, asked.pins)
+        .map(|()| Done {})
+        .map_err(refusal::of_act)
 }
 
 pub(super) fn revoke(

@@ -7,16 +7,36 @@ use model::{ConfigKey, FieldName, SecretName, Timestamp, Tree};
 use store::{Permit, ReadError, Shape, Standing, VersionMeta};
 use sys::lock::read;
 
-use super::instance::{Instance, Slot, shows};
+use super::instance::{Instance, PREVIOUS, Slot, shows};
+use super::witness::Asked;
 use super::{Newest, State, Views};
 use crate::errno::Refusal;
 use crate::inode::Ino;
+use crate::spec::{AccessKind, InstanceKey};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller {
     pub uid: u32,
     pub tid: u32,
+    /// The number of its request, as the kernel gives it.
+    pub unique: u64,
+}
+
+/// How a file is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenAs {
+    /// Its reads are the page cache's.
+    Cached,
+    /// Each read comes to us.
+    Direct,
+}
+
+/// Which bytes are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub offset: u64,
+    pub size: u32,
 }
 
 /// How long the kernel may go on without asking again.
@@ -79,12 +99,23 @@ impl Views {
                 self.count(tree, &state, ino)?;
                 Ok(node(attr, Ttl::Zero))
             }
-            _ if self.is_sealed() => Err(Refusal::Sealed),
+            _ if self.is_sealed() => {
+                if let (Tree::Secret, Ok(instance)) = (tree, instance_of(&state, parent)) {
+                    self.witness_absent(caller, instance, name, Refusal::Sealed);
+                }
+                Err(Refusal::Sealed)
+            }
             _ => {
                 let instance = instance_of(&state, parent)?;
                 let (attr, ttl) = match tree {
                     Tree::Config => (config_attr(instance, parent, name)?, Ttl::Long),
-                    Tree::Secret => self.secret_attr(&state, instance, caller, parent, name)?,
+                    Tree::Secret => self
+                        .secret_attr(&state, instance, caller, parent, name)
+                        .inspect_err(|refusal| {
+                            if parent == Ino::instance_folder(instance.key.number) {
+                                self.witness_absent(caller, instance, name, *refusal);
+                            }
+                        })?,
                 };
                 self.count(tree, &state, attr.ino)?;
                 Ok(node(attr, ttl))
@@ -143,7 +174,7 @@ impl Views {
             Tree::Secret => {
                 let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Superseded)?;
                 let slot = &instance.slots[meaning.slot];
-                let permit = standing(slot)?;
+                let permit = readable(state, slot, ino.version())?;
                 let version = self.version(state, slot, permit, ino.version())?;
                 let size = version
                     .size_of(meaning.field.as_ref())
@@ -176,8 +207,17 @@ impl Views {
         name: &str,
     ) -> Result<(Attr, Ttl), Refusal> {
         let number = instance.key.number;
-        if parent == Ino::instance_folder(number) {
-            let slot = &instance.slots[instance.slot(name).ok_or(Refusal::NoEntry)?];
+        let previous = instance.previous.map(|entry| Ino::new(number, entry, 0));
+        if parent == Ino::instance_folder(number) || Some(parent) == previous {
+            if let Some(folder) = previous.filter(|_| name == PREVIOUS && Some(parent) != previous)
+            {
+                return Ok((instance.folder(folder), Ttl::Long));
+            }
+            let slot = match Some(parent) == previous {
+                true => instance.previous_slot(name),
+                false => instance.slot(name),
+            };
+            let slot = &instance.slots[slot.ok_or(Refusal::NoEntry)?];
             let newest = shown(state, slot)?;
             let attr = match newest.version.shape() {
                 Shape::Fields => instance.folder(Ino::new(number, slot.entry, 0)),
@@ -194,7 +234,10 @@ impl Views {
         let field: FieldName = name.parse().map_err(|_| Refusal::NoEntry)?;
         let entry = slot.field(&field).ok_or(Refusal::NoEntry)?;
         // The name leads this one process, for a moment, to an older version.
-        let pinned = self.pinned(caller, number, &slot.name, entry);
+        let pinned = match slot.is_previous {
+            true => None,
+            false => self.pinned(caller, number, &slot.name, entry),
+        };
         if let Some(older) = pinned.filter(|older| *older != newest.version.number)
             && let Ok(version) = self.version(state, slot, standing(slot)?, older)
             && shows(&version, Some(&field))
@@ -213,11 +256,8 @@ impl Views {
     }
 
     /// May `caller` read this version of a secret, and is it what the name leads to?
-    pub(crate) fn open(&self, caller: Caller, ino: Ino) -> Result<(), Refusal> {
-        if self.is_sealed() {
-            return Err(Refusal::Sealed);
-        }
-        let (key, name, is_field, newest) = {
+    pub(crate) fn open(&self, caller: Caller, ino: Ino) -> Result<OpenAs, Refusal> {
+        let (key, asked, newest, how, is_previous) = {
             let state = read(&self.state);
             let instance = instance_of(&state, ino).map_err(|_| Refusal::Superseded)?;
             let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Superseded)?;
@@ -225,39 +265,57 @@ impl Views {
             let newest = match shown(&state, slot) {
                 // Looking the name up again says ENOENT, which is what a program expects of a name.
                 Err(Refusal::NoEntry) => return Err(Refusal::Superseded),
-                newest => newest?,
+                Err(refusal) => Err(refusal),
+                Ok(newest) => {
+                    let there = shows(&newest.version, meaning.field.as_ref());
+                    Ok(there.then_some(newest.version.number))
+                }
             };
-            let is_field = meaning.field.is_some();
-            let number = newest.version.number;
-            let there = shows(&newest.version, meaning.field.as_ref());
-            let newest = there.then_some(number);
-            (instance.key.clone(), slot.name.clone(), is_field, newest)
+            let how = if slot.every_read {
+                OpenAs::Direct
+            } else {
+                OpenAs::Cached
+            };
+            let asked = Asked::of(instance, slot, meaning.field.as_ref());
+            (instance.key.clone(), asked, newest, how, slot.is_previous)
         };
-        if !self.membership.belongs(caller.tid, &key) {
-            log::info!(
-                "open of {name} refused: thread {} is not of instance {}",
-                caller.tid,
-                key.number
-            );
+        let answer = if self.is_sealed() {
+            Err(Refusal::Sealed)
+        } else {
+            newest.and_then(|newest| self.opens(caller, ino, &key, &asked, (newest, is_previous)))
+        };
+        self.witnessed(AccessKind::Open, caller, &asked, answer)?;
+        Ok(how)
+    }
+
+    /// The version that `caller` gets, if the name leads it there.
+    fn opens(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        key: &InstanceKey,
+        asked: &Asked,
+        (newest, is_previous): (Option<u32>, bool),
+    ) -> Result<u32, Refusal> {
+        if !self.membership.belongs(caller.tid, key) {
             return Err(Refusal::Foreign);
         }
-        let process = if is_field {
-            self.membership.thread_group(caller.tid)
-        } else {
-            None
+        let name = &asked.secret;
+        let process = match asked.field {
+            Some(_) if !is_previous => self.membership.thread_group(caller.tid),
+            _ => None,
         };
         let pinned = process
-            .and_then(|process| self.pins.version(process, key.number, &name, ino.entry()))
+            .and_then(|process| self.pins.version(process, key.number, name, ino.entry()))
             .filter(|older| self.has_file(ino, *older));
-        let wanted = pinned.or(newest);
-        if wanted != Some(ino.version()) {
+        if pinned.or(newest) != Some(ino.version()) {
             return Err(Refusal::Superseded);
         }
         if let Some(process) = process {
             self.pins
-                .opened(process, key.number, &name, ino.entry(), ino.version());
+                .opened(process, key.number, name, ino.entry(), ino.version());
         }
-        Ok(())
+        Ok(ino.version())
     }
 
     /// A process is kept to an older version only for files which that one has.
@@ -277,9 +335,9 @@ impl Views {
     pub(crate) fn read(
         &self,
         tree: Tree,
+        caller: Caller,
         ino: Ino,
-        offset: u64,
-        size: u32,
+        Part { offset, size }: Part,
         give: impl FnOnce(Result<&[u8], Refusal>),
     ) {
         let part = |all: &[u8]| -> (usize, usize) {
@@ -305,7 +363,7 @@ impl Views {
                     Err(refusal) => give(Err(refusal)),
                 }
             }
-            Tree::Secret => match self.secret_value(ino) {
+            Tree::Secret => match self.secret_value(caller, ino) {
                 Ok(value) => {
                     let (from, to) = part(&value);
                     give(Ok(&value[from..to]));
@@ -315,17 +373,39 @@ impl Views {
         }
     }
 
-    fn secret_value(&self, ino: Ino) -> Result<store::Opened, Refusal> {
-        let (permit, field) = {
+    fn secret_value(&self, caller: Caller, ino: Ino) -> Result<store::Opened, Refusal> {
+        let (permit, field, each) = {
             let state = read(&self.state);
             let instance = instance_of(&state, ino).map_err(|_| Refusal::Revoked)?;
             let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Revoked)?;
-            let permit = standing(&instance.slots[meaning.slot])?.clone();
-            (permit, meaning.field.clone())
+            let slot = &instance.slots[meaning.slot];
+            let permit = readable(&state, slot, ino.version()).cloned();
+            // Read by read, a descriptor that was passed on is refused to others.
+            let each = slot.every_read.then(|| {
+                let asked = Asked::of(instance, slot, meaning.field.as_ref());
+                (instance.key.clone(), asked)
+            });
+            (permit, meaning.field.clone(), each)
         };
-        self.store
-            .open_value(&permit, ino.version(), field.as_ref())
-            .map_err(refusal)
+        let open = |permit: Permit| {
+            let value = self
+                .store
+                .open_value(&permit, ino.version(), field.as_ref());
+            value.map_err(refusal)
+        };
+        let Some((key, asked)) = each else {
+            return open(permit?);
+        };
+        let mut value = Err(Refusal::Foreign);
+        if self.membership.belongs(caller.tid, &key) {
+            value = permit.and_then(open);
+        }
+        let answer = value
+            .as_ref()
+            .map(|_| ino.version())
+            .map_err(|refusal| *refusal);
+        self.witnessed(AccessKind::Read, caller, &asked, answer)?;
+        value
     }
 }
 
@@ -365,15 +445,28 @@ fn node(attr: Attr, ttl: Ttl) -> Node {
 
 /// What a name leads to, if it is shown.
 pub(super) fn shown<'a>(state: &'a State, slot: &Slot) -> Result<&'a Newest, Refusal> {
+    let versions = match slot.is_previous {
+        true => &state.previous,
+        false => &state.newest,
+    };
     match standing(slot) {
-        Ok(_) => state
-            .newest
+        Ok(_) => versions
             .get(&slot.name)
             .map(Arc::as_ref)
             .ok_or(Refusal::NoEntry),
         Err(Refusal::Sealed) => Err(Refusal::Sealed),
         Err(_) => Err(Refusal::NoEntry),
     }
+}
+
+/// The permit, for a version that is open already: of previous ones, that is the one whose grace lasts.
+fn readable<'a>(state: &State, slot: &'a Slot, version: u32) -> Result<&'a Permit, Refusal> {
+    let permit = standing(slot)?;
+    let is = |previous: &Arc<Newest>| previous.version.number == version;
+    if slot.is_previous && !state.previous.get(&slot.name).is_some_and(is) {
+        return Err(Refusal::Revoked);
+    }
+    Ok(permit)
 }
 
 /// The permit, for what is open already.

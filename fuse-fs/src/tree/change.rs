@@ -62,12 +62,66 @@ impl Views {
         touched
     }
 
-    /// What the store says of a secret now, by the permit of any instance.
-    fn meta(&self, name: &SecretName) -> Option<SecretMeta> {
-        let permit = read(&self.state).instances.values().find_map(|instance| {
+    /// The grace of the version before a secret's newest one has begun or ended: when this returns,
+    /// the name among the previous ones leads there, or nobody reads it any more by that name.
+    pub fn previous_changed(&self, name: &SecretName) -> Touched {
+        let _changing = lock(&self.changing);
+        let previous = self.previous(name);
+        let mut touched = Touched::default();
+        let (mut stale, mut inodes) = (Vec::new(), Vec::new());
+        {
+            let mut state = write(&self.state);
+            let newest = state.newest.get(name).map_or(0, |one| one.version.number);
+            match &previous {
+                Some(version) => state.previous.insert(name.clone(), Arc::clone(version)),
+                None => state.previous.remove(name),
+            };
+            for instance in state.instances.values_mut() {
+                let Some(slot) = instance.previous_slot(name.as_str()) else {
+                    continue;
+                };
+                let number = instance.key.number;
+                // Whatever it led to before: of another grace, or of this one that has ended.
+                let live = self.live_versions(instance, slot, newest).into_iter();
+                let now = previous.as_ref().map(|one| one.version.number);
+                inodes.extend(live.filter(|ino| Some(ino.version()) != now));
+                let Some(previous) = &previous else {
+                    touched.gone.0.extend(names_of(instance, slot));
+                    touched.unlinks.extend(unlinks_of(instance, slot));
+                    continue;
+                };
+                match instance.number_fields(slot, &previous.version) {
+                    Ok(true) => touched.new_entries.push((number, instance.entries())),
+                    Ok(false) => {}
+                    Err(error) => log::error!("instance {number}: {error}"),
+                }
+                stale.extend(names_of(instance, slot));
+                self.ring_secret(instance, slot, &previous.version, &mut touched);
+            }
+        }
+        self.wait_for_handlers();
+        self.forget_inodes(Tree::Secret, &inodes);
+        touched.stuck = self.forget_names(stale, PATIENCE);
+        touched
+    }
+
+    /// What the store says of the version before the newest, by the permit of any instance.
+    fn previous(&self, name: &SecretName) -> Option<Arc<Newest>> {
+        let permit = self.any_permit(name)?;
+        let version = self.store.previous(&permit).ok()??;
+        Some(Arc::new(Newest { version }))
+    }
+
+    fn any_permit(&self, name: &SecretName) -> Option<Permit> {
+        read(&self.state).instances.values().find_map(|instance| {
             let slot = &instance.slots[instance.slot(name.as_str())?];
             slot.permit.clone().filter(Permit::is_valid)
-        })?;
+        })
+    }
+
+    /// What the store says of a secret now, by the permit of any instance.
+    fn meta(&self, name: &SecretName) -> Option<SecretMeta> {
+        let permit = self.any_permit(name)?;
         match self.store.secret(&permit) {
             Ok(meta) => Some(meta),
             Err(error) => {
@@ -117,7 +171,9 @@ impl Views {
         if instance.number_fields(slot, meta.newest()).ok()? {
             touched.new_entries.push((number, instance.entries()));
         }
-        instance.slots[slot].permit = Some(permit);
+        for slot in instance.slots_of(name.as_str()) {
+            instance.slots[slot].permit = Some(permit.clone());
+        }
         self.ring_secret(instance, slot, meta.newest(), touched);
         put_newest(&mut state, meta);
         Some(())
@@ -147,11 +203,11 @@ impl Views {
             let state = read(&self.state);
             for name in secrets {
                 for instance in state.instances.values() {
-                    let Some(slot) = instance.slot(name.as_str()) else {
+                    if service.is_some_and(|service| instance.service != *service) {
                         continue;
-                    };
-                    if service.is_none_or(|service| instance.service == *service) {
-                        let newest = state.newest.get(name).map_or(0, |one| one.version.number);
+                    }
+                    let newest = state.newest.get(name).map_or(0, |one| one.version.number);
+                    for slot in instance.slots_of(name.as_str()) {
                         inodes.extend(self.live_versions(instance, slot, newest));
                         touched.gone.0.extend(names_of(instance, slot));
                         touched.unlinks.extend(unlinks_of(instance, slot));
@@ -164,6 +220,7 @@ impl Views {
             let mut state = write(&self.state);
             for name in secrets {
                 state.newest.remove(name);
+                state.previous.remove(name);
             }
         }
         touched
@@ -285,15 +342,13 @@ impl Views {
             let mut state = write(&self.state);
             if let Some(mut instance) = state.instances.remove(&number) {
                 let before = instance.entries().len();
-                let metas = self.fill(&mut instance);
+                let given = self.fill(&mut instance);
                 let entries = instance.entries();
                 if entries.len() > before {
                     touched.new_entries.push((number, entries));
                 }
                 state.instances.insert(number, instance);
-                for meta in metas {
-                    put_newest(&mut state, meta);
-                }
+                given.into_iter().for_each(|one| one.put(&mut state));
             }
         }
         self.sealed.store(false, Ordering::SeqCst);

@@ -8,11 +8,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::{ServiceName, Tree};
+use model::{SecretName, ServiceName, Tree};
 use store::VersionMeta;
 use sys::lock::read;
 
-use super::ask::instance_of;
+use super::ask::{instance_of, shown};
 use super::instance::Instance;
 use super::{State, Views};
 use crate::errno::Refusal;
@@ -48,6 +48,38 @@ impl Views {
         instance.entries_of(slot).flat_map(of_entry).collect()
     }
 
+    /// Older versions of a secret that instances hold open or mapped, as the kernel says: it is asked
+    /// to forget the times and modes of each that the store still has, and knows of those that it has.
+    pub fn held(&self, name: &SecretName) -> Vec<(u32, u32)> {
+        let asked: Vec<Ino> = {
+            let state = read(&self.state);
+            let newest = state.newest.get(name).map_or(0, |one| one.version.number);
+            let instances = state.instances.values();
+            let of_instance = |instance: &Instance| {
+                let slot = instance.slot(name.as_str())?;
+                let permit = instance.slots[slot].permit.as_ref()?;
+                let there = |ino: &Ino| self.store.version(permit, ino.version()).is_ok();
+                let live = self.live_versions(instance, slot, newest).into_iter();
+                let older = live.filter(|ino| ino.version() != 0 && ino.version() != newest);
+                Some(older.filter(there).collect::<Vec<_>>())
+            };
+            instances.filter_map(of_instance).flatten().collect()
+        };
+        let Some(kernel) = read(self.kernel(Tree::Secret)).clone() else {
+            return Vec::new();
+        };
+        // A negative offset: no page is dropped.
+        let is_there = |ino: &Ino| kernel.inval_inode(fuser::INodeNo(ino.0), -1, 0).is_ok();
+        let mut held: Vec<_> = asked
+            .into_iter()
+            .filter(is_there)
+            .map(|ino| (ino.instance(), ino.version()))
+            .collect();
+        held.sort_unstable();
+        held.dedup();
+        held
+    }
+
     /// Wakes watchers of the name and of its folder; and, as a watch stays with its inode, watchers
     /// of each older version.
     pub(super) fn ring_secret(
@@ -58,11 +90,11 @@ impl Views {
         touched: &mut Touched,
     ) {
         let number = instance.key.number;
-        let slot_name = instance.slots[slot].name.as_str();
+        let slot_name = instance.slots[slot].path();
         touched
             .rings
             .extend(newest.sizes.iter().map(|(field, _)| match field {
-                None => ring(Tree::Secret, number, slot_name),
+                None => ring(Tree::Secret, number, &slot_name),
                 Some(field) => ring(Tree::Secret, number, &format!("{slot_name}/{field}")),
             }));
         let permit = instance.slots[slot].permit.as_ref();
@@ -117,9 +149,13 @@ impl Views {
                 let slot = instance.slot(name).ok_or(Refusal::NoEntry)?;
                 instance.slots[slot].is_shown()
             }
+            Tree::Secret if instance.previous == Some(parent.entry()) => {
+                let slot = instance.previous_slot(name).ok_or(Refusal::NoEntry)?;
+                shown(&state, &instance.slots[slot]).is_ok()
+            }
             Tree::Secret => {
                 let meaning = instance.meaning(parent.entry()).ok_or(Refusal::NoEntry)?;
-                instance.slots[meaning.slot].is_shown()
+                shown(&state, &instance.slots[meaning.slot]).is_ok()
             }
             Tree::Config => {
                 let key = name.parse().map_err(|_| Refusal::NoEntry)?;
@@ -189,7 +225,7 @@ pub(super) fn names_of(instance: &Instance, slot: usize) -> Vec<Stale> {
         .fields
         .iter()
         .map(|(field, _)| stale(folder, field.as_str()));
-    let own = stale(Ino::instance_folder(number), slot.name.as_str());
+    let own = stale(instance.folder_of(slot), slot.name.as_str());
     fields.chain(std::iter::once(own)).collect()
 }
 
@@ -197,9 +233,9 @@ pub(super) fn names_of(instance: &Instance, slot: usize) -> Vec<Stale> {
 pub(super) fn unlinks_of(instance: &Instance, slot: usize) -> Vec<RingPath> {
     let number = instance.key.number;
     let slot = &instance.slots[slot];
-    let name = slot.name.as_str();
+    let name = slot.path();
     if slot.fields.is_empty() {
-        return vec![ring(Tree::Secret, number, name)];
+        return vec![ring(Tree::Secret, number, &name)];
     }
     let fields = slot.fields.iter();
     fields

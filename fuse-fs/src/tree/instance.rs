@@ -7,13 +7,20 @@ use super::ask::Attr;
 use super::config::{ConfigTree, Sources};
 use crate::errno::Refusal;
 use crate::inode::Ino;
-use crate::spec::{InstanceKey, InstanceSpec, MakeError};
+use crate::spec::{InstanceKey, InstanceSpec, MakeError, SecretSpec};
 
-/// A secret that the manifest asks for.
+/// The folder of versions before the newest ones.
+pub(super) const PREVIOUS: &str = ".previous";
+
+/// A secret that the manifest asks for; or the version before its newest one, if it asks for that too.
 pub(super) struct Slot {
     pub name: SecretName,
+    /// It leads to the version before the newest, while that has its grace.
+    pub is_previous: bool,
     /// `None`: never granted to this instance, as far as this process knows.
     pub permit: Option<Permit>,
+    /// Nothing of it is cached: each read comes to us.
+    pub every_read: bool,
     /// The number of its file, or of the folder of its fields.
     pub entry: u16,
     /// The numbers of its fields.
@@ -21,6 +28,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// Its path below the instance's folder, which is its name in the registry too.
+    pub fn path(&self) -> String {
+        match self.is_previous {
+            true => format!("{PREVIOUS}/{}", self.name),
+            false => self.name.as_str().to_owned(),
+        }
+    }
+
     /// May the instance read it now?
     pub fn is_shown(&self) -> bool {
         self.permit.as_ref().is_some_and(Permit::is_valid)
@@ -48,8 +63,10 @@ pub(super) struct Instance {
     pub uid: u32,
     pub gid: u32,
     pub modes: Modes,
-    /// By name.
+    /// By name; behind them those of previous versions, by name too.
     pub slots: Vec<Slot>,
+    /// The number of the folder of previous versions; `None`: none is asked for.
+    pub previous: Option<u16>,
     /// By entry number, less one.
     meanings: Vec<Meaning>,
     pub config: ConfigTree,
@@ -63,14 +80,20 @@ impl Instance {
     pub fn new(spec: &InstanceSpec, inherited: bool) -> Result<Instance, MakeError> {
         let mut names = spec.secrets.clone();
         names.sort();
-        names.dedup();
-        let unnumbered = |name| Slot {
-            name,
-            permit: None,
-            entry: 0,
-            fields: Vec::new(),
+        names.dedup_by(|one, other| one.name == other.name);
+        let unnumbered = |is_previous: bool| {
+            move |spec: &SecretSpec| Slot {
+                name: spec.name.clone(),
+                is_previous,
+                permit: None,
+                every_read: spec.every_read,
+                entry: 0,
+                fields: Vec::new(),
+            }
         };
-        let mut slots: Vec<Slot> = names.into_iter().map(unnumbered).collect();
+        let mut slots: Vec<Slot> = names.iter().map(unnumbered(false)).collect();
+        let previous = names.iter().filter(|spec| spec.previous);
+        slots.extend(previous.map(unnumbered(true)));
         let mut meanings = Vec::new();
         let mut keys: Vec<ConfigKey> = Vec::new();
         let mut known = spec.entries.clone();
@@ -96,6 +119,7 @@ impl Instance {
             gid: spec.gid,
             modes: spec.modes,
             slots,
+            previous: None,
             meanings,
             config: ConfigTree::new(sources, keys),
             made: super::now(),
@@ -106,7 +130,33 @@ impl Instance {
                 instance.slots[slot].entry = instance.number(slot, None)?;
             }
         }
+        if instance.slots.iter().any(|slot| slot.is_previous) {
+            instance.previous = Some(match instance.previous_folder() {
+                Some(entry) => entry,
+                None => instance.number(PREVIOUS_FOLDER, None)?,
+            });
+        }
         Ok(instance)
+    }
+
+    fn previous_folder(&self) -> Option<u16> {
+        let at = self
+            .meanings
+            .iter()
+            .position(|meaning| meaning.slot == PREVIOUS_FOLDER)?;
+        u16::try_from(at + 1).ok()
+    }
+
+    /// The folder that a slot's name is in.
+    pub fn folder_of(&self, slot: &Slot) -> Ino {
+        let entry = self.previous.filter(|_| slot.is_previous);
+        Ino::new(self.key.number, entry.unwrap_or(0), 0)
+    }
+
+    /// Both slots of a secret, or the one that there is.
+    pub fn slots_of(&self, name: &str) -> impl Iterator<Item = usize> + use<> {
+        let both = [self.slot(name), self.previous_slot(name)];
+        both.into_iter().flatten()
     }
 
     /// Gives the fields of a version numbers; true if one is new.
@@ -129,9 +179,12 @@ impl Instance {
     }
 
     pub fn slot(&self, name: &str) -> Option<usize> {
-        self.slots
-            .binary_search_by(|slot| slot.name.as_str().cmp(name))
-            .ok()
+        find(&self.slots, false, name)
+    }
+
+    /// The slot of the version before the newest.
+    pub fn previous_slot(&self, name: &str) -> Option<usize> {
+        find(&self.slots, true, name)
     }
 
     pub fn meaning(&self, entry: u16) -> Option<&Meaning> {
@@ -156,7 +209,10 @@ impl Instance {
                 Some(Entry {
                     number: number(at),
                     tree: Tree::Secret,
-                    name: self.slots.get(meaning.slot)?.name.as_str().to_owned(),
+                    name: match meaning.slot {
+                        PREVIOUS_FOLDER => PREVIOUS.to_owned(),
+                        slot => self.slots.get(slot)?.path(),
+                    },
                     field: meaning.field.clone(),
                 })
             });
@@ -215,10 +271,20 @@ impl Instance {
     }
 }
 
+/// In place of a slot: no name that is known.
+const NOBODY: usize = usize::MAX;
+/// In place of a slot: the folder of previous versions.
+const PREVIOUS_FOLDER: usize = usize::MAX - 1;
+
+fn find(slots: &[Slot], is_previous: bool, name: &str) -> Option<usize> {
+    slots
+        .binary_search_by(|slot| (slot.is_previous, slot.name.as_str()).cmp(&(is_previous, name)))
+        .ok()
+}
+
 /// A number that a name had in the registry. Numbers without a gap are what we write; for one that
 /// cannot be understood the place is kept, so that all others stay right.
 fn take_number(slots: &mut [Slot], meanings: &mut Vec<Meaning>, entry: Entry) {
-    const NOBODY: usize = usize::MAX;
     let at = usize::from(entry.number);
     while meanings.len() + 1 < at {
         meanings.push(Meaning {
@@ -226,8 +292,20 @@ fn take_number(slots: &mut [Slot], meanings: &mut Vec<Meaning>, entry: Entry) {
             field: None,
         });
     }
-    let slot = slots.binary_search_by(|slot| slot.name.as_str().cmp(&entry.name));
-    if let Ok(slot) = slot {
+    if entry.name == PREVIOUS {
+        let (slot, field) = (PREVIOUS_FOLDER, None);
+        return meanings.push(Meaning { slot, field });
+    }
+    let slot = match entry
+        .name
+        .strip_prefix(PREVIOUS)
+        .map(|rest| rest.strip_prefix('/'))
+    {
+        Some(Some(name)) => find(slots, true, name),
+        Some(None) => None,
+        None => find(slots, false, &entry.name),
+    };
+    if let Some(slot) = slot {
         match &entry.field {
             None => slots[slot].entry = entry.number,
             Some(field) => slots[slot].fields.push((field.clone(), entry.number)),

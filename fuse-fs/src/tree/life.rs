@@ -1,15 +1,16 @@
 //! The beginning and the end of instances.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{ConfigKey, ConfigName, Entry, SecretName, Tree};
-use store::{Denied, Permit, Reader, SecretMeta};
+use store::{Denied, Permit, Reader, SecretMeta, VersionMeta};
 use sys::lock::{lock, write};
 
-use super::Views;
 use super::change::put_newest;
 use super::config::Sources;
 use super::instance::Instance;
+use super::{Newest, State, Views};
 use crate::spec::{InstanceSpec, MakeError, Touched};
 
 impl Views {
@@ -21,16 +22,10 @@ impl Views {
         let _changing = lock(&self.changing);
         let mut instance = Instance::new(&spec, false)?;
         let mut missing = Vec::new();
-        let mut metas = Vec::new();
-        for slot in 0..instance.slots.len() {
-            let name = instance.slots[slot].name.clone();
+        let mut given = Vec::new();
+        for name in names(&instance) {
             match self.permit(&instance, &name) {
-                Ok(permit) => {
-                    let meta = self.store.secret(&permit)?;
-                    instance.number_fields(slot, meta.newest())?;
-                    instance.slots[slot].permit = Some(permit);
-                    metas.push(meta);
-                }
+                Ok(permit) => given.push(self.give(&mut instance, permit)?),
                 Err(Denied::Sealed) => return Err(MakeError::Sealed),
                 Err(denied) => missing.push((name, denied)),
             }
@@ -43,7 +38,7 @@ impl Views {
         if instance.config.len() > usize::from(u16::MAX) {
             return Err(MakeError::TooMany);
         }
-        Ok(self.show(instance, metas))
+        Ok(self.show(instance, given))
     }
 
     /// Shows an instance that ran before this process did: what it may not have any more is left
@@ -54,36 +49,28 @@ impl Views {
     pub fn restore(&self, spec: InstanceSpec) -> Result<Vec<Entry>, MakeError> {
         let _changing = lock(&self.changing);
         let mut instance = Instance::new(&spec, true)?;
-        let metas = self.fill(&mut instance);
-        Ok(self.show(instance, metas))
+        let given = self.fill(&mut instance);
+        Ok(self.show(instance, given))
     }
 
     /// Shows an instance from now on; gives the numbers of its names.
-    fn show(&self, instance: Instance, metas: Vec<SecretMeta>) -> Vec<Entry> {
+    fn show(&self, instance: Instance, given: Vec<Given>) -> Vec<Entry> {
         let entries = instance.entries();
         let mut state = write(&self.state);
-        for meta in metas {
-            put_newest(&mut state, meta);
-        }
+        given.into_iter().for_each(|one| one.put(&mut state));
         state.instances.insert(instance.key.number, instance);
         entries
     }
 
     /// Gives an instance all that it may have now.
-    pub(super) fn fill(&self, instance: &mut Instance) -> Vec<SecretMeta> {
-        let mut metas = Vec::new();
-        for slot in 0..instance.slots.len() {
-            let name = instance.slots[slot].name.clone();
+    pub(super) fn fill(&self, instance: &mut Instance) -> Vec<Given> {
+        let mut given = Vec::new();
+        for name in names(instance) {
             let Ok(permit) = self.permit(instance, &name) else {
                 continue;
             };
-            match self.store.secret(&permit) {
-                Ok(meta) => {
-                    if instance.number_fields(slot, meta.newest()).is_ok() {
-                        instance.slots[slot].permit = Some(permit);
-                        metas.push(meta);
-                    }
-                }
+            match self.give(instance, permit) {
+                Ok(one) => given.push(one),
                 Err(error) => log::error!("secret {name} is not shown: {error}"),
             }
         }
@@ -92,7 +79,23 @@ impl Views {
             Err(store::ConfigError::Sealed) => {}
             Err(error) => log::error!("configs of {} are not shown: {error}", instance.service),
         }
-        metas
+        given
+    }
+
+    /// Gives an instance a secret, with the version before if it asks for that and there is one.
+    fn give(&self, instance: &mut Instance, permit: Permit) -> Result<Given, MakeError> {
+        let meta = self.store.secret(&permit)?;
+        let mut previous = None;
+        for slot in instance.slots_of(meta.name.as_str()) {
+            if !instance.slots[slot].is_previous {
+                instance.number_fields(slot, meta.newest())?;
+            } else if let Some(version) = self.store.previous(&permit)? {
+                instance.number_fields(slot, &version)?;
+                previous = Some(version);
+            }
+            instance.slots[slot].permit = Some(permit.clone());
+        }
+        Ok(Given { meta, previous })
     }
 
     pub(super) fn permit(&self, instance: &Instance, name: &SecretName) -> Result<Permit, Denied> {
@@ -136,5 +139,27 @@ impl Views {
         for tree in [Tree::Secret, Tree::Config] {
             self.inodes(tree).end(&self.store, number);
         }
+    }
+}
+
+/// The secrets that an instance asks for.
+fn names(instance: &Instance) -> Vec<SecretName> {
+    let newest = instance.slots.iter().filter(|slot| !slot.is_previous);
+    newest.map(|slot| slot.name.clone()).collect()
+}
+
+/// What an instance was given, to be shown from now on.
+pub(super) struct Given {
+    meta: SecretMeta,
+    previous: Option<VersionMeta>,
+}
+
+impl Given {
+    pub fn put(self, state: &mut State) {
+        if let Some(version) = self.previous {
+            let previous = Arc::new(Newest { version });
+            state.previous.insert(self.meta.name.clone(), previous);
+        }
+        put_newest(state, self.meta);
     }
 }

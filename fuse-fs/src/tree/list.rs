@@ -8,6 +8,7 @@ use sys::lock::read;
 
 use super::Views;
 use super::ask::{Caller, instance_of, shown};
+use super::instance::PREVIOUS;
 use crate::errno::Refusal;
 use crate::inode::Ino;
 
@@ -64,18 +65,28 @@ impl Views {
             });
             return Ok(found.map(listed).collect());
         }
-        if folder == Ino::instance_folder(instance.key.number) {
-            let slots = instance.slots.iter().enumerate().skip(after);
+        let number = instance.key.number;
+        let previous = instance.previous.map(|entry| Ino::new(number, entry, 0));
+        if folder == Ino::instance_folder(number) || Some(folder) == previous {
+            let is_previous = Some(folder) == previous;
+            let slots = instance.slots.iter().enumerate();
             let found = slots.filter_map(|(at, slot)| {
                 let version = &shown(&state, slot).ok()?.version;
-                let number = match version.shape() {
+                // The folder of previous ones is listed with the first of them that it holds.
+                if slot.is_previous && !is_previous {
+                    return previous.map(|folder| (at, PREVIOUS, folder));
+                }
+                let version = match version.shape() {
                     Shape::Fields => 0,
                     Shape::Single => version.number,
                 };
-                let ino = Ino::new(instance.key.number, slot.entry, number);
-                Some((at, slot.name.as_str(), ino))
+                let ino = Ino::new(number, slot.entry, version);
+                (slot.is_previous == is_previous).then_some((at, slot.name.as_str(), ino))
             });
-            return Ok(found.map(listed).collect());
+            let mut found: Vec<_> = found.collect();
+            found.dedup_by(|one, other| one.2 == other.2);
+            let rest = found.into_iter().filter(|(at, ..)| *at >= after);
+            return Ok(rest.map(listed).collect());
         }
         let meaning = instance.meaning(folder.entry()).ok_or(Refusal::NoEntry)?;
         let slot = &instance.slots[meaning.slot];

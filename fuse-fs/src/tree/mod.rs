@@ -2,7 +2,7 @@
 //!
 //! [`ask`] and [`list`] answer handlers; [`life`] and [`change`] are what the beginning and end of
 //! instances and operators' acts do to it; [`forget`] tells the kernel; [`instance`] and [`config`] are
-//! what an instance is made of.
+//! what an instance is made of; [`witness`] has each access written down.
 
 mod ask;
 mod change;
@@ -12,10 +12,11 @@ mod instance;
 mod life;
 mod list;
 mod pins;
+mod witness;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,18 +25,21 @@ use model::{SecretName, Timestamp, Tree};
 use store::{State as StoreState, Store, VersionMeta};
 use sys::lock::{read, write};
 
-pub(crate) use self::ask::{Attr, Caller, Ttl};
+pub(crate) use self::ask::{Attr, Caller, OpenAs, Part, Ttl};
 pub(crate) use self::forget::Stale;
 use self::instance::Instance;
 use self::pins::Pins;
 use crate::live::Live;
 use crate::pool::Pool;
-use crate::spec::{Membership, ViewsStatus};
+use crate::spec::{Membership, ViewsStatus, Witness};
 
 /// The views of all instances.
 pub struct Views {
     store: Store,
     membership: Arc<dyn Membership>,
+    witness: Arc<dyn Witness>,
+    /// Of the connection for secrets.
+    connection: AtomicU32,
     state: RwLock<State>,
     /// While set, nothing is answered but the master's own folders.
     sealed: AtomicBool,
@@ -58,9 +62,11 @@ struct State {
     instances: HashMap<u32, Instance>,
     /// The newest version of each secret that an instance asks for.
     newest: HashMap<SecretName, Arc<Newest>>,
+    /// The version before it, while that has its grace.
+    previous: HashMap<SecretName, Arc<Newest>>,
 }
 
-/// What a secret's name leads to.
+/// What a secret's name leads to, or its name among the previous ones.
 struct Newest {
     version: VersionMeta,
 }
@@ -70,11 +76,17 @@ pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "held, not read")] RwLoc
 
 impl Views {
     /// No instance yet.
-    pub fn new(store: Store, membership: Arc<dyn Membership>) -> Arc<Views> {
+    pub fn new(
+        store: Store,
+        membership: Arc<dyn Membership>,
+        witness: Arc<dyn Witness>,
+    ) -> Arc<Views> {
         let sealed = store.state() == StoreState::Sealed;
         Arc::new(Views {
             store,
             membership,
+            witness,
+            connection: AtomicU32::new(0),
             state: RwLock::default(),
             sealed: AtomicBool::new(sealed),
             pins: Pins::default(),
@@ -104,7 +116,10 @@ impl Views {
     /// A connection is served from now on. What another connection of the tree had is void: it was
     /// lost, and answers nobody, but descriptors and mappings that a service has of it would read on
     /// from the kernel's cache, where no revocation reaches them once the device is closed.
-    pub(crate) fn serves(&self, tree: Tree, kernel: Notifier, fresh: bool) {
+    pub(crate) fn serves(&self, tree: Tree, kernel: Notifier, connection: u32, fresh: bool) {
+        if tree == Tree::Secret {
+            self.connection.store(connection, Ordering::Release);
+        }
         if fresh {
             let inodes = self.all_live(&read(&self.state), tree);
             self.forget_inodes(tree, &inodes);

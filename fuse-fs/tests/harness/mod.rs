@@ -1,13 +1,18 @@
 //! Both trees on a real kernel, served by threads of this process.
+#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use fuse_fs::{Handover, InstanceKey, InstanceSpec, Membership, RingPath, Touched, Views};
+use fuse_fs::{
+    Access, Handover, InstanceKey, InstanceSpec, Membership, RingPath, SecretSpec, Touched,
+    Unwritten, Views, Witness,
+};
 use model::{Modes, SecretName, Tree};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, UnmountFlags};
@@ -26,12 +31,45 @@ impl Membership for Everybody {
     }
 }
 
+/// Keeps what was witnessed, in words; and fails when told to.
+#[derive(Default)]
+pub struct Notes {
+    pub lines: Mutex<Vec<String>>,
+    pub fails: AtomicBool,
+}
+
+impl Witness for Notes {
+    fn access(&self, access: &Access<'_>) -> Result<(), Unwritten> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Unwritten);
+        }
+        let Access {
+            kind,
+            instance,
+            service,
+            secret,
+            version,
+            verdict,
+            why,
+            ..
+        } = access;
+        assert_ne!((access.tid, access.unique), (0, 0));
+        let field = access.field.map(|field| format!("/{field}"));
+        let field = field.unwrap_or_default();
+        let line =
+            format!("{kind:?} {service} {instance} {secret}{field}@{version} {verdict:?} {why}");
+        self.lines.lock().unwrap().push(line.trim_end().to_owned());
+        Ok(())
+    }
+}
+
 /// A store, its views, and where they are mounted. Takes the mounts away when dropped.
 pub struct Host {
     pub store: Store,
     pub views: Arc<Views>,
     pub operator: Operator,
     everybody: Arc<Everybody>,
+    pub notes: Arc<Notes>,
     folder: PathBuf,
     secret: OwnedFd,
     config: OwnedFd,
@@ -41,7 +79,8 @@ impl Host {
     pub fn start() -> Host {
         let store = Store::in_memory(Cipher::default());
         let everybody = Arc::new(Everybody(AtomicBool::new(true)));
-        let views = Views::new(store.clone(), everybody.clone());
+        let notes = Arc::new(Notes::default());
+        let views = Views::new(store.clone(), everybody.clone(), notes.clone());
         let folder = tempfile::Builder::new()
             .prefix("dv-")
             .tempdir()
@@ -63,6 +102,7 @@ impl Host {
             operator: Operator::authenticate(&root, &[], None).unwrap(),
             store,
             everybody,
+            notes,
             folder,
             secret,
             config,
@@ -112,6 +152,21 @@ impl Host {
         self.views.secret_changed(&name.parse().unwrap())
     }
 
+    /// What was witnessed since the last question.
+    pub fn witnessed(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.lines.lock().unwrap())
+    }
+
+    /// A rotation with a grace.
+    pub fn rotate_with_grace(&self, name: &str, value: Value, lasts: Duration) {
+        let name = name.parse().unwrap();
+        self.store
+            .rotate_with_grace(&self.operator, &name, value, lasts)
+            .unwrap();
+        self.views.secret_changed(&name);
+        self.unlink(self.views.previous_changed(&name));
+    }
+
     pub fn grant(&self, names: &[&str]) -> Touched {
         let names: Vec<SecretName> = names.iter().map(|name| name.parse().unwrap()).collect();
         let web = "web".parse().unwrap();
@@ -153,7 +208,7 @@ impl Host {
             uid: 1234,
             gid: 1234,
             cgroup: None,
-            secrets: secrets.iter().map(|name| name.parse().unwrap()).collect(),
+            secrets: secrets.iter().map(|name| asked(name)).collect(),
             config: pairs(config),
             config_from: Vec::new(),
             reloads: 0,
@@ -211,6 +266,16 @@ impl Drop for Host {
             let _ = std::fs::remove_dir(&at);
         }
         let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+/// `NAME`, `NAME each` for every read, `NAME previous`.
+fn asked(words: &str) -> SecretSpec {
+    let (name, how) = words.split_once(' ').unwrap_or((words, ""));
+    SecretSpec {
+        name: name.parse().unwrap(),
+        every_read: how == "each",
+        previous: how == "previous",
     }
 }
 

@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use control::calls::ConfigInfo;
 
+use super::secret::warn_of_late;
 use crate::context::Context;
 
 /// Keep stored configs, which manifests take by `config_from`
@@ -53,5 +54,7 @@ fn confirm_changed(info: &ConfigInfo, context: &Context) -> Result<()> {
             "{}: version {}, {} {keys}",
             info.name, info.version, info.keys
         )
-    })
+    })?;
+    warn_of_late(&info.late);
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{ConfigKey, ConfigName, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Scalar;
+use super::{Late, Scalar};
 use crate::json::unique;
 
 /// Makes a config; a name that exists is a conflict.

@@ -17,7 +17,8 @@ struct Served {
 
 fn served() -> Served {
     let dir = tempfile::tempdir().unwrap();
-    let host = Host::new(Store::in_memory(Cipher::default()), dir.path());
+    let audit = crate::audit::Audit::open(dir.path(), false);
+    let host = Host::new(Store::in_memory(Cipher::default()), audit, dir.path());
     let listener = UnixListener::bind(dir.path().join("control.sock")).unwrap();
     super::super::start(listener, host.clone()).unwrap();
     Served { dir, host }
