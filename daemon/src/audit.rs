@@ -75,6 +75,9 @@ impl Audit {
     pub fn open(state_dir: &Path, fails_open: bool) -> Audit {
         let folder = state_dir.join("audit");
         let log = open(&folder);
+        if let Err(why) = &log {
+            log::error!("{why}");
+        }
         Audit {
             folder,
             log: RwLock::new(log),
@@ -82,11 +85,18 @@ impl Audit {
         }
     }
 
-    /// Tries again, if it could not be opened.
-    pub fn retry(&self) {
-        if self.log().is_err() {
-            *write(&self.log) = open(&self.folder);
+    /// Tries again, if it could not be opened. Gives whether it is open.
+    pub fn retry(&self) -> bool {
+        if self.log().is_ok() {
+            return true;
         }
+        let again = open(&self.folder);
+        let is_open = again.is_ok();
+        if is_open {
+            log::info!("the audit log is written again");
+        }
+        *write(&self.log) = again;
+        is_open
     }
 
     pub fn log(&self) -> Result<Log, String> {
@@ -218,9 +228,6 @@ fn open(folder: &Path) -> Result<Log, String> {
             }
             Ok(log)
         }
-        Err(error) => {
-            log::error!("{error}");
-            Err(error.to_string())
-        }
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -14,6 +14,8 @@ use crate::host::{Host, ourselves};
 
 /// At least so often, as closes of files wake nobody.
 const ROUND: Duration = Duration::from_secs(60);
+/// While the audit log cannot be opened.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Wakes the thread.
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
                 for name in graces.names {
                     host.grace_ended(&name);
                 }
-                host.audit.retry();
+                let mending = (!host.audit.retry()).then_some(PAUSE);
                 if let Err(error) = host.store.keep_time()
                     && !matches!(error, store::WriteError::Sealed)
                 {
@@ -70,7 +72,10 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
                     Ok(count) => log::info!("{count} old versions are gone"),
                     Err(error) => log::warn!("old versions stay: {error}"),
                 }
-                let next = over.next.into_iter().chain(graces.next).min();
+                let next = [over.next, graces.next, mending]
+                    .into_iter()
+                    .flatten()
+                    .min();
                 host.housekeeping.wait(next.unwrap_or(ROUND).min(ROUND));
             }
         })?;

@@ -12,6 +12,7 @@
 mod adapter;
 mod errno;
 mod inode;
+mod kernel;
 mod live;
 mod operator;
 mod pool;

@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::adapter::Adapter;
+use crate::kernel::Kernel;
 use crate::tree::Views;
 
 /// What outlives a secretsd, beside the device. Whoever holds the device holds this too.
@@ -64,7 +65,9 @@ pub fn serve(
         threads,
     )?;
     let (connection, _) = load(&handover.memfd)?;
-    views.serves(tree, session.notifier(), connection, handover.fresh);
+    let own = session.as_fd().try_clone_to_owned()?;
+    let kernel = Kernel::new(session.notifier(), own);
+    views.serves(tree, kernel, connection, handover.fresh);
     resend(&device, handover)?;
     let name = match tree {
         Tree::Secret => "secret",

@@ -318,7 +318,9 @@ fn status_and_show_tell_an_operator_how_things_are() {
         .ok()
         .hides(VALUE)
         .json();
-    assert_eq!(shown["services"][0]["instances"], json!([number]));
+    let instances = &shown["services"][0]["instances"];
+    assert_eq!(instances[0]["instance"], json!(number));
+    assert_eq!(instances.as_array().unwrap().len(), 1);
     assert_eq!(shown["versions"], json!(1));
     let text = pair
         .deploy(&["secret", "show", "db_password"])

@@ -289,6 +289,7 @@ fn two_instances_of_one_service_are_revoked_together_and_end_apart() {
     let readers = pair.deploy(&["secret", "readers", "db_password", "--json"]);
     let mut shown = numbers.to_vec();
     shown.sort_unstable();
+    let shown: Vec<_> = shown.iter().map(|one| json!({ "instance": one })).collect();
     assert_eq!(readers.json()["services"][0]["instances"], json!(shown));
     for probe in [&mut first, &mut second] {
         assert_eq!(probe.read("/secret/db_password").text(), "the value");

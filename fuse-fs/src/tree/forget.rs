@@ -48,8 +48,8 @@ impl Views {
         instance.entries_of(slot).flat_map(of_entry).collect()
     }
 
-    /// Older versions of a secret that instances hold open or mapped, as the kernel says: it is asked
-    /// to forget the times and modes of each that the store still has, and knows of those that it has.
+    /// Older versions of a secret that instances hold open or mapped, as the kernel says. Nothing else
+    /// keeps an inode that no name leads to.
     pub fn held(&self, name: &SecretName) -> Vec<(u32, u32)> {
         let asked: Vec<Ino> = {
             let state = read(&self.state);
@@ -68,8 +68,7 @@ impl Views {
         let Some(kernel) = read(self.kernel(Tree::Secret)).clone() else {
             return Vec::new();
         };
-        // A negative offset: no page is dropped.
-        let is_there = |ino: &Ino| kernel.inval_inode(fuser::INodeNo(ino.0), -1, 0).is_ok();
+        let is_there = |ino: &Ino| kernel.holds(*ino);
         let mut held: Vec<_> = asked
             .into_iter()
             .filter(is_there)
@@ -174,7 +173,7 @@ impl Views {
             return;
         };
         for ino in inodes {
-            if let Err(error) = kernel.inval_inode(fuser::INodeNo(ino.0), 0, 0) {
+            if let Err(error) = kernel.notifier.inval_inode(fuser::INodeNo(ino.0), 0, 0) {
                 log::warn!("inode {ino:?} is not invalidated: {error}");
             }
         }
@@ -195,7 +194,7 @@ impl Views {
             };
             self.pool.submit(one.instance, move || {
                 let folder = fuser::INodeNo(one.folder.0);
-                if let Err(error) = kernel.inval_entry(folder, &one.name) {
+                if let Err(error) = kernel.notifier.inval_entry(folder, &one.name) {
                     log::warn!(
                         "a name of instance {} is not invalidated: {error}",
                         one.instance

@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fuser::Notifier;
 use model::{SecretName, Timestamp, Tree};
 use store::{State as StoreState, Store, VersionMeta};
 use sys::lock::{read, write};
@@ -29,6 +28,7 @@ pub(crate) use self::ask::{Attr, Caller, OpenAs, Part, Ttl};
 pub(crate) use self::forget::Stale;
 use self::instance::Instance;
 use self::pins::Pins;
+use crate::kernel::Kernel;
 use crate::live::Live;
 use crate::pool::Pool;
 use crate::spec::{Membership, ViewsStatus, Witness};
@@ -52,8 +52,8 @@ pub struct Views {
     changing: Mutex<()>,
     secret_inodes: Live,
     config_inodes: Live,
-    secret_kernel: RwLock<Option<Notifier>>,
-    config_kernel: RwLock<Option<Notifier>>,
+    secret_kernel: RwLock<Option<Kernel>>,
+    config_kernel: RwLock<Option<Kernel>>,
     pool: Pool,
 }
 
@@ -116,7 +116,7 @@ impl Views {
     /// A connection is served from now on. What another connection of the tree had is void: it was
     /// lost, and answers nobody, but descriptors and mappings that a service has of it would read on
     /// from the kernel's cache, where no revocation reaches them once the device is closed.
-    pub(crate) fn serves(&self, tree: Tree, kernel: Notifier, connection: u32, fresh: bool) {
+    pub(crate) fn serves(&self, tree: Tree, kernel: Kernel, connection: u32, fresh: bool) {
         if tree == Tree::Secret {
             self.connection.store(connection, Ordering::Release);
         }
@@ -128,7 +128,7 @@ impl Views {
         *write(self.kernel(tree)) = Some(kernel);
     }
 
-    fn kernel(&self, tree: Tree) -> &RwLock<Option<Notifier>> {
+    fn kernel(&self, tree: Tree) -> &RwLock<Option<Kernel>> {
         match tree {
             Tree::Secret => &self.secret_kernel,
             Tree::Config => &self.config_kernel,

@@ -19,7 +19,7 @@ use crate::verbs::{exit_code, installed};
 /// can: keep the one that this prints on another machine, and give it the next time.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  deploy audit verify\n  \
-    deploy audit verify --anchor \"$(ssh vault cat web1.anchor)\"\n  \
+    deploy audit verify --anchor 4711:6f1e0c\n  \
     deploy audit verify --state-dir /mnt/var/lib/deploy-secrets")]
 pub struct Verify {
     /// An anchor that was kept elsewhere
