@@ -38,6 +38,13 @@ pub struct Folders {
     /// Let services open secrets although the audit log cannot be written
     #[arg(long, env = "DEPLOY_AUDIT_FAIL_OPEN")]
     pub audit_fail_open: bool,
+    /// Socket of systemd's journal, which gets the audit entries too, if it is there
+    #[arg(
+        long,
+        env = "DEPLOY_JOURNAL_SOCKET",
+        default_value = "/run/systemd/journal/socket"
+    )]
+    pub journal_socket: PathBuf,
 }
 
 #[derive(Debug, Args)]

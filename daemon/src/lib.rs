@@ -14,6 +14,7 @@ mod host;
 mod housekeeping;
 mod init;
 mod injector;
+mod journal;
 mod membership;
 mod serve;
 mod server;

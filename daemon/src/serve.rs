@@ -16,7 +16,7 @@ use crate::args::Folders;
 use crate::audit::Audit;
 use crate::host::Host;
 use crate::start::{Stage, Stages};
-use crate::{housekeeping, injector, server, start};
+use crate::{housekeeping, injector, journal, server, start};
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(folders: Folders) -> anyhow::Result<()> {
@@ -112,6 +112,8 @@ impl Secretsd {
             *told_to_end |= signals.pending().next().is_some();
             *told_to_end
         })?;
+        journal::start(&host.audit, &self.folders.journal_socket)
+            .context("cannot start a thread")?;
         // After the take-over: what instances may have open is held before anything is swept.
         housekeeping::start(&host).context("cannot start a thread")?;
         self.host = Some(host);

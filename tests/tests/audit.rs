@@ -434,6 +434,38 @@ fn who_reads_which_version_is_shown_and_waited_for() {
     probe.end().ok();
 }
 
+#[test]
+fn the_journal_is_told_too() {
+    let mut pair = pair();
+    let user = ClaimedUser::claim();
+    pair.down();
+    let path = pair.folder().join("journal");
+    let journal = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    journal.set_read_timeout(Some(wait::LONG)).unwrap();
+    let mut command = pair.up_command();
+    command.env("DEPLOY_JOURNAL_SOCKET", &path);
+    pair.up_by(command);
+    let mut probe = pair.probe(&web(&user));
+    assert_eq!(probe.read("/secret/db_password").text(), VALUE);
+    let mut message = [0; 8192];
+    let entry = loop {
+        let length = journal.recv(&mut message).unwrap();
+        let text = std::str::from_utf8(&message[..length]).unwrap();
+        if let Some(entry) = text.lines().find_map(|line| line.strip_prefix("MESSAGE="))
+            && entry.contains("\"open\"")
+        {
+            assert!(
+                text.contains("SYSLOG_IDENTIFIER=secretsd-audit\n"),
+                "{text}"
+            );
+            break serde_json::from_str::<Value>(entry).unwrap();
+        }
+    };
+    assert_eq!(entry["secret"], "db_password");
+    probe.end().ok();
+}
+
 /// secretsd's log folder, for a look from outside.
 #[test]
 fn the_log_is_secretsds_alone() {

@@ -10,6 +10,7 @@
 mod adoption;
 mod anchor;
 mod entry;
+mod follow;
 mod frame;
 mod json;
 mod log;
@@ -28,6 +29,7 @@ pub use anchor::{Anchor, AnchorError, Hash};
 pub use entry::{
     Access, Change, Entry, Event, Kind, Merged, Outcome, Record, Start, Switch, Verdict,
 };
+pub use follow::Follow;
 pub use json::shown;
 pub use log::{Health, Log};
 pub use open::{Found, OpenError, Options};

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use audit::{
-    Access, Anchor, Anchored, Change, Event, Filter, Found, Log, Options, Outcome, Quota, Verdict,
-    query, verify,
+    Access, Anchor, Anchored, Change, Event, Filter, Follow, Found, Log, Options, Outcome, Quota,
+    Verdict, query, verify,
 };
 use serde_json::Value;
 
@@ -572,6 +572,44 @@ fn what_is_asked_for_is_found() {
         }),
         1
     );
+}
+
+#[test]
+fn whoever_follows_is_given_each_entry_once_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    let mut all = Follow::from_start(folder.path());
+    fill(&log, 50);
+    let mut new = Follow::from_end(folder.path()).unwrap();
+    let mut seen = (Vec::new(), Vec::new());
+    let middle = log.anchor().seq;
+    for _ in 0..10 {
+        // Over the end of segments.
+        fill(&log, 37);
+        let note = |to: &mut Vec<u64>, follow: &mut Follow| {
+            follow.read(|entry| {
+                to.push(entry.seq);
+                Ok(())
+            })
+        };
+        note(&mut seen.0, &mut all).unwrap();
+        note(&mut seen.1, &mut new).unwrap();
+    }
+    let last = log.anchor().seq;
+    assert!(segments(folder.path()).len() > 3);
+    assert_eq!(seen.0, (1..=last).collect::<Vec<_>>());
+    assert_eq!(seen.1, (middle + 1..=last).collect::<Vec<_>>());
+    // What could not be passed on is given again.
+    fill(&log, 1);
+    let failed = new.read(|_| Err(std::io::ErrorKind::WouldBlock.into()));
+    assert!(failed.is_err());
+    let mut again = 0;
+    new.read(|entry| {
+        again = entry.seq;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(again, last + 1);
 }
 
 /// The part of the next test that is killed.

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use audit::{Anchor, Anchored, Filter, Kind, Time};
+use audit::{Anchor, Anchored, Filter, Follow, Kind, Time};
 use control::ControlError;
 use control::calls::{AuditEntries, AuditQuery, AuditVerified, AuditVerify};
 use serde_json::Value;
@@ -72,16 +72,20 @@ pub(super) fn query(exchange: &Exchange<'_>) -> io::Result<()> {
         })
         .map(|seen| (seen, std::mem::take(&mut batch)))
     };
-    let (mut seen, mut rest) = match ask(&filter, last) {
-        Ok(found) => found,
-        Err(error) => {
-            let error = ControlError::failed(format!("the audit log cannot be read: {error}"));
-            return exchange.answer(Err::<AuditEntries, _>(error));
-        }
+    let goes_on = asked.follow && more;
+    // Before the look at what is there: nothing may come between the two.
+    let mut follow = match goes_on.then(|| Follow::from_end(folder)).transpose() {
+        Ok(follow) => follow,
+        Err(error) => return exchange.answer(Err::<AuditEntries, _>(unreadable(&error))),
     };
-    if !(asked.follow && more) {
+    let (seen, mut rest) = match ask(&filter, last) {
+        Ok(found) => found,
+        Err(error) => return exchange.answer(Err::<AuditEntries, _>(unreadable(&error))),
+    };
+    let Some(follow) = &mut follow else {
         return exchange.answer(Ok(entries(&mut rest)));
-    }
+    };
+    filter.after = seen;
     loop {
         if !rest.is_empty() {
             exchange.answer_more(&entries(&mut rest))?;
@@ -89,9 +93,17 @@ pub(super) fn query(exchange: &Exchange<'_>) -> io::Result<()> {
             return Ok(());
         }
         std::thread::sleep(PAUSE);
-        filter.after = seen;
-        (seen, rest) = ask(&filter, None)?;
+        follow.read(|entry| {
+            if filter.takes(entry) {
+                rest.push_back(entry.json());
+            }
+            Ok(())
+        })?;
     }
+}
+
+fn unreadable(error: &io::Error) -> ControlError {
+    ControlError::failed(format!("the audit log cannot be read: {error}"))
 }
 
 fn entries(lines: &mut VecDeque<String>) -> AuditEntries {
@@ -140,8 +152,8 @@ pub(super) fn verify(
         ),
         None => None,
     };
-    let verified = audit::verify(host.audit.folder(), anchor)
-        .map_err(|error| ControlError::failed(format!("the audit log cannot be read: {error}")))?;
+    let verified =
+        audit::verify(host.audit.folder(), anchor).map_err(|error| unreadable(&error))?;
     Ok(verified_info(&verified))
 }
 

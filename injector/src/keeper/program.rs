@@ -14,9 +14,14 @@ use crate::run_dir::RunDir;
 
 /// As `RestartSec=` in our units.
 const RESTART_AFTER: Duration = Duration::from_millis(100);
-/// What of the keeper's own environment its programs see: how much they say, and whether secrets are
-/// opened although that cannot be written down.
-const PASSED_ON: [&str; 3] = ["RUST_LOG", "RUST_BACKTRACE", "DEPLOY_AUDIT_FAIL_OPEN"];
+/// What of the keeper's own environment its programs see: how much they say, whether secrets are opened
+/// although that cannot be written down, and where the journal is.
+const PASSED_ON: [&str; 4] = [
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "DEPLOY_AUDIT_FAIL_OPEN",
+    "DEPLOY_JOURNAL_SOCKET",
+];
 
 /// What to start.
 #[derive(Debug)]
