@@ -7,9 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 
-use audit::{Adoption, Anchor, AppendError, Change, Event, Health, Log, Options, Outcome};
+use audit::{
+    Access, Adoption, Anchor, AppendError, Change, Event, Health, Log, Options, Outcome, Verdict,
+};
+use control::inner::MissingGrant;
+use model::ServiceName;
 use store::Operator;
 use sys::lock::{read, write};
+use sys::peer::PeerCredentials;
 
 /// An act that was not done, because it could not be written down.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +169,48 @@ impl Audit {
     pub fn happened(&self, operator: &Operator, act: Act<'_>, outcome: Outcome, why: &str) {
         if let Err(error) = self.note(operator, act, outcome, why) {
             log::error!("{} is not in the audit log: {error}", act.name);
+        }
+    }
+
+    /// Somebody who is no operator came to the control socket.
+    pub fn stranger(&self, peer: &PeerCredentials) {
+        let change = Change {
+            operator: &format!("uid {}", peer.uid),
+            uid: peer.uid,
+            pid: u32::try_from(peer.pid).unwrap_or(0),
+            act: "connect",
+            what: "control socket",
+            detail: "",
+            outcome: Outcome::Denied,
+            why: "no operator",
+        };
+        if let Err(error) = self.append(&Event::Change(change), false) {
+            log::error!("a refused connection is not in the audit log: {error}");
+        }
+    }
+
+    /// A service was not started, because it may not read what its manifest asks for.
+    pub fn not_started(&self, service: &ServiceName, instance: u32, missing: &[MissingGrant]) {
+        for one in missing {
+            let access = Access {
+                pid: 0,
+                tid: 0,
+                uid: 0,
+                comm: b"",
+                cgroup: b"",
+                service: service.as_str(),
+                instance,
+                secret: one.secret.as_str(),
+                field: None,
+                version: 0,
+                verdict: Verdict::Denied,
+                why: "not granted at the start",
+                connection: 0,
+                unique: 0,
+            };
+            if let Err(error) = self.append(&Event::Open(access), false) {
+                log::error!("a refused start is not in the audit log: {error}");
+            }
         }
     }
 

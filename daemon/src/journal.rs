@@ -27,10 +27,11 @@ pub(crate) fn start(audit: &Arc<Audit>, socket: &Path) -> io::Result<()> {
         return Ok(());
     }
     let (audit, socket) = (Arc::clone(audit), socket.to_path_buf());
+    // From here on, and not from when the thread gets its turn.
+    let mut follow = Follow::from_end(audit.folder()).ok();
     std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || {
-            let mut follow = None;
             let mut told = false;
             loop {
                 match pass_on(&audit, &socket, &mut follow) {

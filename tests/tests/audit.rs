@@ -107,6 +107,49 @@ fn denials_are_named_and_so_is_root_of_the_host() {
 }
 
 #[test]
+fn strangers_at_the_socket_and_starts_without_a_grant_are_named() {
+    let pair = pair();
+    let user = ClaimedUser::claim();
+    for _ in 0..3 {
+        let mut command = Command::new("setpriv");
+        let uid = user.uid().to_string();
+        command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"]);
+        let mut deploy = pair.deploy_command(&["status"]);
+        // Where the socket is, its permissions stop most; a member of its group who is no operator
+        // gets as far as this.
+        let socket = pair.run_folder().join("control.sock");
+        std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .unwrap();
+        deploy.arg("--quiet");
+        command
+            .arg(pair.for_services("deploy"))
+            .args(deploy.get_args());
+        for (name, value) in deploy.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        assert_eq!(tests::command::run(command, b"").code, 3);
+    }
+    let refused = query(&pair, &["--verdict", "denied"]);
+    let count: u64 = refused
+        .iter()
+        .filter(|one| one["act"] == "connect" && one["uid"] == user.uid())
+        .map(|one| one.get("count").map_or(1, |count| count.as_u64().unwrap()))
+        .sum();
+    assert_eq!(count, 3, "{refused:?}");
+    let other = Asked::service("cron")
+        .secrets(&["db_password"])
+        .command(&["/bin/true"]);
+    assert_eq!(pair.run_to_end(&other).code, 3);
+    let denied = query(&pair, &["--service", "cron"]);
+    assert_eq!(
+        (&denied[0]["secret"], &denied[0]["verdict"]),
+        (&json!("db_password"), &json!("denied"))
+    );
+}
+
+#[test]
 fn every_change_is_named_with_its_operator_and_no_value() {
     let pair = pair();
     pair.deploy_with(

@@ -261,7 +261,13 @@ impl Host {
         let (number, service) = (record.number, &record.service);
         let entries: Vec<Entry> = match self.views.make(spec(record)) {
             Ok(entries) => entries,
-            Err(error) => return refused(record, error),
+            Err(error) => {
+                let refused = refused(record, error);
+                if let Reply::Refused { missing, .. } = &refused {
+                    self.audit.not_started(service, number, missing);
+                }
+                return refused;
+            }
         };
         lock(&self.served).instances.insert(number);
         log::info!("instance {number} of {service} is made");

@@ -99,6 +99,9 @@ pub fn start(listener: UnixListener, host: Arc<Host>) -> io::Result<()> {
 /// Decides by credentials alone whether `stream` is served, and starts its thread.
 fn admit(stream: UnixStream, host: &Arc<Host>, places: &Arc<Places>) {
     let Ok((operator, uid)) = authenticate(&stream, host) else {
+        if let Ok(peer) = sys::peer::credentials(&stream) {
+            host.audit.stranger(&peer);
+        }
         return refuse(
             &stream,
             &ControlError::denied(
