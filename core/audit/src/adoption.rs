@@ -104,7 +104,11 @@ impl Adoption {
 
     /// Forgets an instance that has ended.
     pub fn ended(&self, instance: u32) {
-        self.retain(|_, other| other != instance);
+        let mut table = lock(&self.table);
+        for rows in table.secrets.values_mut() {
+            rows.remove(&instance);
+        }
+        self.change(&mut table);
     }
 
     /// Forgets a secret that was deleted.

@@ -1,8 +1,7 @@
 //! The log, as secretsd has it open.
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use crate::adoption::Adoption;
 use crate::anchor::Anchor;
 use crate::entry::{Event, Record};
 use crate::open::{self, Found, OpenError, Options};
-use crate::segment;
-use crate::time::Time;
+use crate::segment::{self, Next};
+use crate::time::Now;
 use crate::writer::{AppendError, Writer};
 
 /// At most so long an open's entry is in the page cache alone.
@@ -26,14 +25,25 @@ pub struct Log(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     writer: Mutex<Writer>,
-    /// Up to which entry all is on the disk. Held by whoever syncs, so that those who wait for it are
-    /// served by one sync.
-    synced: Mutex<u64>,
+    synced: Mutex<Synced>,
+    folder: PathBuf,
+    next: Arc<Mutex<Next>>,
+    keep: u64,
     adoption: Adoption,
     ends: Arc<Ends>,
 }
 
-/// Tells the log's thread to end, and others that there is something new.
+/// What is on the disk. Held by whoever syncs, so that those who wait for it are served by one sync.
+#[derive(Debug, Default)]
+struct Synced {
+    /// All entries up to this one are, but for those that `lost` says.
+    seq: u64,
+    /// A sync failed: the kernel reports that once, and forgets what it could not write. So entries up
+    /// to this one may be lost, whatever a later sync says.
+    lost: u64,
+}
+
+/// Tells the log's thread to end.
 #[derive(Debug, Default)]
 struct Ends {
     ended: Mutex<bool>,
@@ -45,9 +55,9 @@ struct Ends {
 pub struct Health {
     /// The newest entry.
     pub last: Anchor,
-    /// Why nothing is written, if nothing is.
+    /// Why events are refused, if they are: all of them, or opens for which there is no room.
     pub failing: Option<String>,
-    /// Events that were not written because of that.
+    /// Events that were refused because of that.
     pub refused: u64,
 }
 
@@ -64,8 +74,11 @@ impl Log {
         let adoption = Adoption::default();
         let (writer, found) = open::open(folder, options, program, &adoption).map_err(failed)?;
         let log = Log(Arc::new(Inner {
+            folder: folder.to_path_buf(),
+            next: Arc::clone(&writer.next),
+            keep: writer.keep,
             writer: Mutex::new(writer),
-            synced: Mutex::new(0),
+            synced: Mutex::default(),
             adoption,
             ends: Arc::default(),
         }));
@@ -85,8 +98,11 @@ impl Log {
     /// # Errors
     /// It was not written. Whoever asked must not get what the event would tell of.
     pub fn append(&self, event: &Event<'_>, resent: bool) -> Result<(), AppendError> {
-        lock(&self.0.writer).append(event, resent)?;
-        self.0.adoption.event(event, Time::now());
+        let now = Now::read();
+        let is_new = lock(&self.0.writer).append(event, resent, now)?;
+        if is_new && let Event::Open(access) = event {
+            self.0.adoption.access(access, now.wall);
+        }
         Ok(())
     }
 
@@ -95,9 +111,13 @@ impl Log {
     /// # Errors
     /// As [`Log::append`].
     pub fn append_durable(&self, event: &Event<'_>) -> Result<(), AppendError> {
-        let anchor = lock(&self.0.writer).append(event, false)?;
+        let seq = {
+            let mut writer = lock(&self.0.writer);
+            writer.append(event, false, Now::read())?;
+            writer.last.seq
+        };
         self.0
-            .sync_up_to(anchor.seq)
+            .sync_up_to(seq)
             .map_err(|error| AppendError(error.to_string().into()))
     }
 
@@ -117,11 +137,14 @@ impl Log {
     /// How the log is.
     pub fn health(&self) -> Health {
         let writer = lock(&self.0.writer);
-        let failing = writer.failing.as_ref();
+        let (failed, refused) = (writer.failed.as_ref(), writer.refused.as_ref());
+        let why = failed
+            .map(|(why, _)| why)
+            .or(refused.map(|refused| &refused.why));
         Health {
             last: writer.last,
-            failing: failing.map(|failing| failing.why.to_string()),
-            refused: failing.map_or(0, |failing| failing.refused),
+            failing: why.map(|why| why.to_string()),
+            refused: refused.map_or(0, |refused| refused.count),
         }
     }
 
@@ -132,15 +155,14 @@ impl Log {
 
     /// Makes entries of what is only counted yet.
     pub fn flush(&self) {
-        lock(&self.0.writer).flush();
+        self.0.flush();
     }
 
     /// Ends the log in order.
     pub fn close(&self) {
-        {
-            let mut writer = lock(&self.0.writer);
-            writer.flush();
-            let _ = writer.record(&Record::Stop);
+        self.flush();
+        if let Err(error) = lock(&self.0.writer).record(&Record::Stop, Now::read()) {
+            log::error!("the end of the audit log: {error}");
         }
         if let Err(error) = self.sync() {
             log::error!("the end of the audit log is not synced: {error}");
@@ -151,51 +173,45 @@ impl Log {
 impl Inner {
     fn sync_up_to(&self, seq: u64) -> io::Result<()> {
         let mut synced = lock(&self.synced);
-        if *synced >= seq {
-            return Ok(());
-        }
-        let (files, folder, last) = {
-            let mut writer = lock(&self.writer);
-            let folder = std::mem::take(&mut writer.folder_changed).then(|| writer.folder.clone());
-            (std::mem::take(&mut writer.unsynced), folder, writer.last)
-        };
-        let done = files
-            .iter()
-            .try_for_each(|file| file.sync_data())
-            .and_then(|()| {
-                folder
-                    .as_ref()
-                    .map_or(Ok(()), |path| File::open(path)?.sync_all())
-            });
-        match done {
-            Ok(()) => *synced = last.seq,
-            Err(_) => {
+        if synced.seq < seq {
+            let (files, last) = {
                 let mut writer = lock(&self.writer);
-                writer.unsynced.extend(files);
-                writer.folder_changed |= folder.is_some();
+                (std::mem::take(&mut writer.unsynced), writer.last.seq)
+            };
+            let done = files.iter().try_for_each(|file| file.sync_data());
+            synced.seq = last;
+            if let Err(error) = done {
+                synced.lost = last;
+                lock(&self.writer).leave(&error, Now::read());
+                return Err(error);
             }
+        } else if seq <= synced.lost {
+            return Err(io::Error::other("a sync of it failed"));
         }
-        done
+        Ok(())
+    }
+
+    fn flush(&self) {
+        let now = Now::read();
+        let mut writer = lock(&self.writer);
+        writer.resume(now);
+        writer.flush(now);
     }
 
     fn keep(&self) {
-        let (oldest, folder) = {
-            let mut writer = lock(&self.writer);
-            writer.flush();
-            // Before it is needed, so that nobody who waits for an answer waits for this.
-            if let Err(error) = writer.make_spare() {
-                log::debug!("the next segment of the audit log: {error}");
-            }
-            let keep = writer.options.segments.max(1) as u64;
-            let oldest = (writer.segment.number + 1).saturating_sub(keep);
-            (oldest, writer.folder.clone())
-        };
+        self.flush();
+        // Before it is needed, so that nobody who waits for an answer waits for this.
+        if let Err(why) = lock(&self.next).make(Now::read()) {
+            log::debug!("audit log: {why}");
+        }
         if let Err(error) = self.sync_up_to(u64::MAX) {
             log::error!("the audit log is not synced: {error}");
         }
-        let old = segment::list(&folder).unwrap_or_default();
+        let newest = lock(&self.writer).segment.number;
+        let oldest = (newest + 1).saturating_sub(self.keep);
+        let old = segment::list(&self.folder).unwrap_or_default();
         for number in old.into_iter().filter(|number| *number < oldest) {
-            if let Err(error) = segment::remove(&segment::path(&folder, number)) {
+            if let Err(error) = segment::remove(&segment::path(&self.folder, number)) {
                 log::warn!("segment {number} of the audit log is not removed: {error}");
             }
         }
@@ -220,15 +236,6 @@ fn keep(inner: &Weak<Inner>, ends: &Ends) {
         match inner.upgrade() {
             Some(inner) if !ended => inner.keep(),
             _ => return,
-        }
-    }
-}
-
-/// The event of an append, for the table of who has opened what.
-impl Adoption {
-    fn event(&self, event: &Event<'_>, now: Time) {
-        if let Event::Open(access) = event {
-            self.access(access, now);
         }
     }
 }

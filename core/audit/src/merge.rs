@@ -2,7 +2,8 @@
 //! opens beyond a service's quota.
 //!
 //! The counts lie in a file of their own, a slot each, and are written there before the event is
-//! answered: so they survive a kill as entries do. Each second they become entries.
+//! answered: so they survive a kill as entries do. Each second they become entries. With each count are
+//! the requests that it counted last: one that is sent again after a kill is counted once.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
@@ -11,15 +12,19 @@ use std::path::Path;
 
 use crate::anchor::Hash;
 use crate::entry::{Access, Change, Entry, Event, Kind, Merged, Outcome, Record, Verdict};
-use crate::frame::{self, HASH, MAX_FRAME};
+use crate::frame::{self, HASH, MAX_FRAME, Reader, Writer};
 use crate::time::{Now, Time};
 
 const FILE: &str = "merged";
 const SLOTS: usize = 256;
 /// The largest merged entry is far below.
 const SLOT: usize = 2048;
-/// The first slots count what is beyond all others, one for each verdict.
-const REST: usize = 3;
+/// Where the count begins in it, behind the requests.
+const COUNT: usize = 16 * RECENT;
+/// More than there are handlers at work at once for one secret of one instance.
+const RECENT: usize = 8;
+/// The first slots count what is beyond all others, one for each kind and verdict.
+const REST: usize = 15;
 /// Of one service, so that it leaves others theirs.
 const OF_A_SERVICE: usize = 16;
 
@@ -178,6 +183,8 @@ impl Counted {
 pub(crate) struct Merger {
     file: File,
     slots: Vec<Option<Counted>>,
+    /// Of each slot, also of what it counted before: connection and number.
+    recent: Vec<[(u32, u64); RECENT]>,
     frame: Box<[u8; MAX_FRAME]>,
 }
 
@@ -200,19 +207,26 @@ impl Merger {
                 count => length += count,
             }
         }
-        let left = bytes
-            .chunks_exact(SLOT)
+        let slots = bytes.chunks_exact(SLOT);
+        let recent = slots.clone().map(requests).collect();
+        let left = slots
             .enumerate()
-            .filter_map(|(slot, bytes)| Left::read(slot, bytes))
+            .filter_map(|(slot, bytes)| Left::read(slot, &bytes[COUNT..]))
             .collect();
         // All blocks at once: no count finds the disk full.
         file.write_all_at(&bytes, 0)?;
         let merger = Merger {
             file,
             slots: std::iter::repeat_with(|| None).take(SLOTS).collect(),
+            recent,
             frame: Box::new([0; MAX_FRAME]),
         };
         Ok((merger, left))
+    }
+
+    /// The requests that were counted last.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.recent.iter().flatten().copied()
     }
 
     /// Counts an event. False, and nothing is counted: it is the first of its kind in this round, and
@@ -239,9 +253,25 @@ impl Merger {
         let record = Record::Merged(counted.merged(slot));
         let total = frame::encode(&mut self.frame, 0, now, &record);
         frame::seal(&mut self.frame[..total], &Hash::default());
-        self.file
-            .write_all_at(&self.frame[..total], (slot * SLOT) as u64)?;
-        Ok(true)
+        let recent = &mut self.recent[slot];
+        if let Event::Open(access) | Event::Read(access) = event {
+            recent.rotate_right(1);
+            recent[0] = (access.connection, access.unique);
+        }
+        let mut bytes = [0; COUNT + MAX_FRAME];
+        let mut ring = Writer::new(&mut bytes);
+        for (connection, unique) in recent {
+            ring.u64((*connection).into());
+            ring.u64(*unique);
+        }
+        ring.put(&self.frame[..total]);
+        let end = ring.at;
+        // In one write, and within a page: a kill leaves the count as it was, or as it is now.
+        let written = self.file.write_all_at(&bytes[..end], (slot * SLOT) as u64);
+        if written.is_err() {
+            counted.count -= 1;
+        }
+        written.map(|()| true)
     }
 
     fn find(&self, key: Key<'_>) -> Option<usize> {
@@ -268,7 +298,8 @@ impl Merger {
             }
         }
         let free = self.slots.iter().skip(REST).position(Option::is_none);
-        let slot = free.map_or(key.verdict as usize, |at| at + REST);
+        let rest = (key.of as usize - 1) * 3 + key.verdict as usize;
+        let slot = free.map_or(rest, |at| at + REST);
         if slot < REST {
             key = Key {
                 service: "",
@@ -300,7 +331,8 @@ impl Merger {
 
     /// Forgets a count that is an entry now.
     pub(crate) fn clear(&mut self, slot: usize) -> io::Result<()> {
-        self.file.write_all_at(&[0; 8], (slot * SLOT) as u64)
+        self.file
+            .write_all_at(&[0; 8], (slot * SLOT + COUNT) as u64)
     }
 }
 
@@ -343,4 +375,14 @@ impl Left {
     }
 }
 
-const _: () = assert!(SLOT <= MAX_FRAME && SLOT > 4 * 257 + 64 + 66 + 90 + HASH + frame::HEAD);
+fn requests(slot: &[u8]) -> [(u32, u64); RECENT] {
+    let mut reader = Reader(slot);
+    std::array::from_fn(|_| {
+        let connection = reader.u64().unwrap_or_default() as u32;
+        (connection, reader.u64().unwrap_or_default())
+    })
+}
+
+const _: () = assert!(SLOT > COUNT + 4 * 257 + 64 + 66 + 90 + HASH + frame::HEAD);
+// The kinds of events, each with three verdicts.
+const _: () = assert!(REST == Kind::Unseal as usize * 3);

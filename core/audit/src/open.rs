@@ -1,11 +1,12 @@
 //! Opening the log where an earlier process has left it, however that ended.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::adoption::Adoption;
 use crate::anchor::Anchor;
@@ -14,14 +15,14 @@ use crate::frame::{MAX_FRAME, MIN_FRAME};
 use crate::merge::Merger;
 use crate::quota::{Quota, Quotas};
 use crate::scan::{self, Tail, Unread};
-use crate::segment::{self, HEADER, Segment};
+use crate::segment::{self, HEADER, Next, Segment};
 use crate::time::{Now, boot_id};
-use crate::writer::Writer;
+use crate::writer::{AppendError, Writer};
 
-/// So many segments are read for what instances have opened: some 400,000 opens, a tenth of a second.
-const TAIL: usize = 16;
-/// So many requests are known again when they are sent again.
-const REQUESTS: usize = 1 << 16;
+/// So many requests are known again when they are sent again: far more than the kernel has in flight.
+const REQUESTS: usize = 1 << 14;
+/// Segments are read whole.
+const SIZES: RangeInclusive<usize> = 16 << 10..=1 << 30;
 
 /// How the log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +71,7 @@ pub struct Found {
 
 /// What the tail of the log says.
 struct Tailing {
-    requests: HashSet<(u32, u64)>,
+    requests: VecDeque<(u32, u64)>,
     merged: HashSet<(u16, u64)>,
     boot: [u8; 16],
     boot_now: [u8; 16],
@@ -86,9 +87,9 @@ impl Tailing {
             }
             Record::Event(Event::Open(access) | Event::Read(access)) => {
                 if self.requests.len() >= REQUESTS {
-                    self.requests.clear();
+                    self.requests.pop_front();
                 }
-                self.requests.insert((access.connection, access.unique));
+                self.requests.push_back((access.connection, access.unique));
             }
             _ => {}
         }
@@ -109,98 +110,94 @@ pub(crate) fn open(
     make_folder(folder)?;
     let boot = boot_id().unwrap_or_default();
     let mut tailing = Tailing {
-        requests: HashSet::new(),
+        requests: VecDeque::new(),
         merged: HashSet::new(),
         boot: [0; 16],
         boot_now: boot,
     };
-    let mut begun = begun(folder, options)?;
+    let options = Options {
+        segment_size: options.segment_size.clamp(*SIZES.start(), *SIZES.end()),
+        ..options
+    };
+    let begun = begun(folder, options)?;
     let mut end = None;
     let mut bytes = Vec::new();
-    let skipped = begun.numbers.len().saturating_sub(TAIL);
-    for number in begun.numbers.iter().skip(skipped) {
-        scan::load(folder, *number, &mut bytes)?;
-        let scanned = scan::scan(&bytes, *number, |entry| {
+    for number in tail(folder, &begun.numbers, boot)? {
+        scan::load(folder, number, &mut bytes)?;
+        let scanned = scan::scan(&bytes, number, |entry| {
             tailing.take_in(entry, adoption);
             ControlFlow::Continue(())
         });
-        end = Some((*number, scanned));
+        end = Some((number, scanned));
     }
     let (merger, left) = Merger::open(folder)?;
-    let last = end.as_ref().map_or(0, |(number, _)| *number);
-    let spare = match begun.spare.take() {
-        Some(spare) => spare,
-        None => Segment::prepare(folder, last + 1, options.segment_size)?,
-    };
+    // An earlier process may have ended before it did so for its spare.
+    File::open(folder)?.sync_all()?;
+    let last = begun.numbers.last().copied().unwrap_or(0);
+    let size = options.segment_size;
+    let mut next = Next::new(folder, size, last + 1, begun.spare);
     let now = Now::read();
     let mut found = Found::default();
-    let mut writer = Writer {
-        folder: folder.to_path_buf(),
-        options,
-        boot,
-        segment: spare,
-        at: HEADER,
-        dirty: 0,
-        last: Anchor::default(),
-        spare: None,
-        unsynced: Vec::new(),
-        folder_changed: true,
-        frame: Box::new([0; MAX_FRAME]),
-        quotas: Quotas::new(options.opens),
-        merger,
-        requests: tailing.requests,
-        failing: None,
-    };
     // Where it goes on: in the last segment, or behind damage in another one.
     let mut skip = 1;
-    let mut goes_on = false;
+    let mut goes_on = None;
     match end {
         None => {}
         Some((number, Ok(scanned))) => {
-            writer.last = scanned.last;
-            let (at, size) = (scanned.end, scanned.header.size);
-            let go_on = || Segment::open(folder, number, size);
+            found.last = scanned.last;
             match scanned.tail {
-                Tail::Clean | Tail::Unread => {
-                    let segment = go_on()?;
-                    writer.spare = Some(std::mem::replace(&mut writer.segment, segment));
-                    goes_on = true;
-                }
+                Tail::Clean | Tail::Unread => goes_on = Some((scanned.header.size, scanned.end)),
                 Tail::Torn { used } => {
-                    let segment = go_on()?;
-                    segment.clear(at, used)?;
+                    let size = scanned.header.size;
+                    Segment::open(folder, number, size)?.clear(scanned.end, used)?;
                     found.damage = format!("an entry that was never finished, in segment {number}");
-                    writer.spare = Some(std::mem::replace(&mut writer.segment, segment));
-                    goes_on = true;
+                    goes_on = Some((size, scanned.end));
                 }
                 Tail::Broken { why, used } => {
                     found.damage =
                         format!("segment {number} after entry {}: {why}", scanned.last.seq);
                     // What may have been there has numbers too.
-                    skip += (used.saturating_sub(at) / MIN_FRAME) as u64;
+                    skip += (used.saturating_sub(scanned.end) / MIN_FRAME) as u64;
                 }
             }
-            writer.at = at;
         }
-        Some((number, Err(why))) => {
-            let why = match why {
+        Some((number, Err(unread))) => {
+            let why = match unread {
                 Unread::Broken(why) => why,
-                Unread::Spare { .. } => "it was never begun".to_owned(),
+                Unread::Spare => "it was never begun".to_owned(),
             };
             found.damage = format!("segment {number}: {why}");
-            writer.last = before(folder, &begun.numbers)?;
-            skip += (options.segment_size / MIN_FRAME) as u64;
+            found.last = before(folder, &begun.numbers)?;
+            skip += (size / MIN_FRAME) as u64;
         }
     }
-    found.last = writer.last;
-    if goes_on {
-        writer.unsynced.push(writer.segment.file.clone());
-    } else {
-        let segment = Segment::open(folder, writer.segment.number, writer.segment.size)?;
-        let first = writer.last.seq + skip;
-        writer
-            .begin(segment, first, &found.damage, now)
-            .map_err(|failed| failed.1)?;
+    let (segment, at) = match goes_on {
+        Some((size, at)) => (Segment::open(folder, last, size)?, at),
+        None => (
+            next.take(now)
+                .map_err(|why| io::Error::other(AppendError(why)))?,
+            HEADER,
+        ),
+    };
+    let mut requests: HashSet<(u32, u64)> = tailing.requests.into_iter().collect();
+    requests.extend(merger.requests());
+    let mut writer = Writer {
+        keep: options.segments.max(1) as u64,
+        boot,
+        segment: segment.clone(),
+        at,
+        last: found.last,
+        next: Arc::new(Mutex::new(next)),
+        unsynced: vec![segment.file.clone()],
+        frame: Box::new([0; MAX_FRAME]),
+        quotas: Quotas::new(options.opens),
+        merger,
+        requests,
+        failed: None,
+        refused: None,
+    };
+    if goes_on.is_none() {
+        writer.begin(segment, found.last.seq + skip, &found.damage, now)?;
     }
     let start = Record::Start(Start {
         boot,
@@ -208,22 +205,31 @@ pub(crate) fn open(
         program,
         found: &found.damage,
     });
-    writer
-        .record(&start)
-        .map_err(|error| io::Error::other(error.0.to_string()))?;
+    writer.record(&start, now).map_err(io::Error::other)?;
     for one in left {
-        if let Some(merged) = one
-            .merged()
-            .filter(|one| !tailing.merged.contains(&(one.slot, one.since)))
-        {
+        let is_written = |one: &Merged<'_>| tailing.merged.contains(&(one.slot, one.since));
+        if let Some(merged) = one.merged().filter(|one| !is_written(one)) {
             adoption.count(&merged);
-            writer
-                .record(&Record::Merged(merged))
-                .map_err(|error| io::Error::other(error.0.to_string()))?;
+            let merged = Record::Merged(merged);
+            writer.record(&merged, now).map_err(io::Error::other)?;
         }
         writer.merger.clear(one.slot)?;
     }
     Ok((writer, found))
+}
+
+/// The segments that tell what instances of this boot have opened, and which counts are entries: those
+/// of this boot, and two more.
+fn tail(folder: &Path, numbers: &[u64], boot: [u8; 16]) -> io::Result<Vec<u64>> {
+    let mut tail = Vec::new();
+    for number in numbers.iter().rev() {
+        tail.push(*number);
+        if tail.len() > 2 && segment::boot(folder, *number)?.is_some_and(|other| other != boot) {
+            break;
+        }
+    }
+    tail.reverse();
+    Ok(tail)
 }
 
 /// The segments that were begun, and one that was made for later.
@@ -239,12 +245,12 @@ fn begun(folder: &Path, options: Options) -> io::Result<Begun> {
     while let Some(number) = numbers.last().copied() {
         scan::load(folder, number, &mut bytes)?;
         let first = |_: &Entry<'_>| ControlFlow::Break(());
-        let Err(Unread::Spare { clean }) = scan::scan(&bytes, number, first) else {
+        let Err(Unread::Spare) = scan::scan(&bytes, number, first) else {
             break;
         };
         numbers.pop();
         spare = None;
-        if clean && bytes.len() == options.segment_size {
+        if bytes.len() == options.segment_size {
             spare = Some(Segment::open(folder, number, bytes.len())?);
         } else {
             segment::remove(&segment::path(folder, number))?;

@@ -30,6 +30,8 @@ pub struct Filter {
     pub to: Option<Time>,
     /// Only entries after the one of this number.
     pub after: u64,
+    /// Only so many, the newest.
+    pub last: Option<usize>,
 }
 
 impl Filter {
@@ -101,7 +103,8 @@ impl<'a> Facts<'a> {
 }
 
 /// Gives each entry that `filter` takes to `each`, in order, until that breaks. What does not fit the
-/// chain is left out: [`verify`](crate::verify) names it. Gives the number of the last entry there is.
+/// chain is left out: [`verify`](crate::verify) names it. Gives the number of the last entry that was
+/// looked at: whoever follows the log asks for those after it next.
 ///
 /// # Errors
 /// The folder or a file cannot be read.
@@ -110,25 +113,33 @@ pub fn query(
     filter: &Filter,
     mut each: impl FnMut(&Entry<'_>) -> ControlFlow<()>,
 ) -> io::Result<u64> {
-    let numbers = segment::list(folder)?;
+    let numbers = from(folder, filter.after)?;
+    let (numbers, mut skip) = match filter.last {
+        None => (&numbers[..], 0),
+        Some(last) => newest(folder, filter, &numbers, last)?,
+    };
     let mut bytes = Vec::new();
     let mut last = filter.after;
-    for number in from(folder, &numbers, filter.after)? {
-        match scan::load(folder, number, &mut bytes) {
-            Ok(()) => {}
-            // Removed meanwhile, because there are newer ones.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        }
+    for number in numbers {
+        let is_last = numbers.last() == Some(number);
         let mut goes_on = ControlFlow::Continue(());
-        let scanned = scan::scan(&bytes, number, |entry| {
-            last = last.max(entry.seq);
+        let take = |entry: &Entry<'_>| {
+            if entry.seq <= last {
+                return goes_on;
+            }
+            last = entry.seq;
             if filter.takes(entry) {
-                goes_on = each(entry);
+                if skip == 0 {
+                    goes_on = each(entry);
+                } else {
+                    skip -= 1;
+                }
             }
             goes_on
-        });
-        if scanned.is_ok() && goes_on.is_break() {
+        };
+        // Removed meanwhile, because there are newer ones: then it is none.
+        scan::read(folder, *number, is_last, &mut bytes, take)?;
+        if goes_on.is_break() {
             break;
         }
     }
@@ -136,18 +147,37 @@ pub fn query(
 }
 
 /// The segments that can hold entries after `seq`: those from the last one that begins before it.
-fn from(folder: &Path, numbers: &[u64], seq: u64) -> io::Result<Vec<u64>> {
-    let begins = |number: u64| -> io::Result<Option<u64>> {
-        let header = segment::header(folder, number)?;
-        Ok(header.map(|header| header.first))
-    };
+fn from(folder: &Path, seq: u64) -> io::Result<Vec<u64>> {
     let mut wanted = Vec::new();
-    for number in numbers.iter().rev() {
-        wanted.push(*number);
-        if begins(*number)?.is_some_and(|first| first <= seq.saturating_add(1)) {
+    for number in scan::begun(folder)?.into_iter().rev() {
+        wanted.push(number);
+        let header = segment::header(folder, number)?;
+        if header.is_some_and(|header| header.first <= seq.saturating_add(1)) {
             break;
         }
     }
     wanted.reverse();
     Ok(wanted)
+}
+
+/// The segments that hold the newest `last` entries that are taken, and how many others are before those.
+fn newest<'a>(
+    folder: &Path,
+    filter: &Filter,
+    numbers: &'a [u64],
+    last: usize,
+) -> io::Result<(&'a [u64], usize)> {
+    let mut bytes = Vec::new();
+    let mut found = 0;
+    for (at, number) in numbers.iter().enumerate().rev() {
+        let is_last = at + 1 == numbers.len();
+        scan::read(folder, *number, is_last, &mut bytes, |entry| {
+            found += usize::from(filter.takes(entry));
+            ControlFlow::Continue(())
+        })?;
+        if found >= last {
+            return Ok((&numbers[at..], found - last));
+        }
+    }
+    Ok((numbers, 0))
 }

@@ -4,11 +4,18 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::anchor::Anchor;
 use crate::entry::{Entry, Record};
 use crate::frame::{self, MAX_FRAME};
 use crate::segment::{self, HEADER, Header};
+
+/// An entry that somebody is just writing is whole after a moment; one that is damaged stays so.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(5);
+/// What a disk writes whole.
+const SECTOR: usize = 512;
 
 /// What a segment turned out to hold.
 #[derive(Debug, Clone)]
@@ -26,8 +33,8 @@ pub(crate) struct Scanned {
 pub(crate) enum Tail {
     /// Zeros to the end.
     Clean,
-    /// No more than the part of one entry that was never finished: what a kill in the midst of an
-    /// append leaves, and what a reader may see while somebody writes.
+    /// The begin of an entry up to the end of a sector, and zeros: what a kill in the midst of an
+    /// append leaves, which ends between two pages, or a power cut.
     Torn {
         /// Behind the last byte that is not zero.
         used: usize,
@@ -45,11 +52,8 @@ pub(crate) enum Tail {
 /// Why a segment cannot be scanned at all.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// It was never begun.
-    Spare {
-        /// And is all zeros.
-        clean: bool,
-    },
+    /// It is all zeros: it was never begun.
+    Spare,
     /// Its header is none.
     Broken(String),
 }
@@ -62,6 +66,65 @@ pub(crate) fn load(folder: &Path, number: u64, into: &mut Vec<u8>) -> io::Result
     Ok(())
 }
 
+/// The segments that were begun, ascending: all but the last of them are complete from now on.
+pub(crate) fn begun(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = segment::list(folder)?;
+    let mut bytes = Vec::new();
+    while let Some(number) = numbers.last() {
+        let first = |_: &Entry<'_>| ControlFlow::Break(());
+        match read(folder, *number, true, &mut bytes, first)? {
+            Some(Err(Unread::Spare)) => numbers.pop(),
+            _ => break,
+        };
+    }
+    Ok(numbers)
+}
+
+/// Reads a segment, of which `each` has each entry once; `None`: it is not there. The last one may be
+/// written by somebody: what does not fit in it is looked at again for a moment.
+pub(crate) fn read(
+    folder: &Path,
+    number: u64,
+    is_last: bool,
+    bytes: &mut Vec<u8>,
+    mut each: impl FnMut(&Entry<'_>) -> ControlFlow<()>,
+) -> io::Result<Option<Result<Scanned, Unread>>> {
+    let mut given = 0;
+    let mut looks = if is_last { LOOKS } else { 0 };
+    loop {
+        match load(folder, number, bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let before = given;
+        let scanned = scan(bytes, number, |entry| {
+            if entry.seq <= before {
+                return ControlFlow::Continue(());
+            }
+            given = entry.seq;
+            each(entry)
+        });
+        // What has another entry behind it was whole before that was written.
+        let wanted = match &scanned {
+            Ok(scanned) => match scanned.tail {
+                Tail::Broken { used, .. } if used > scanned.end + MAX_FRAME => 1,
+                Tail::Broken { .. } => LOOKS,
+                _ => 0,
+            },
+            Err(Unread::Broken(_)) => LOOKS,
+            Err(Unread::Spare) => 0,
+        };
+        // As long as there is more each time, it is written.
+        looks = match looks.min(wanted) {
+            0 => return Ok(Some(scanned)),
+            _ if given > before => LOOKS,
+            looks => looks - 1,
+        };
+        std::thread::sleep(LOOK);
+    }
+}
+
 /// Reads all entries of a segment, and gives each that fits to `each`.
 pub(crate) fn scan(
     bytes: &[u8],
@@ -70,15 +133,9 @@ pub(crate) fn scan(
 ) -> Result<Scanned, Unread> {
     let header = match Header::decode(bytes) {
         Ok(Some(header)) => header,
-        Ok(None) => {
-            let used = used(bytes);
-            // A header that is torn: nothing follows it yet.
-            return Err(if used <= HEADER {
-                Unread::Spare { clean: used == 0 }
-            } else {
-                Unread::Broken("its header is gone".into())
-            });
-        }
+        // A power cut may have left it without its length.
+        _ if used(bytes) == 0 => return Err(Unread::Spare),
+        Ok(None) => return Err(Unread::Broken("its header is gone".into())),
         Err(bad) => return Err(Unread::Broken(bad.to_string())),
     };
     if header.number != number {
@@ -113,12 +170,21 @@ fn walk(
         let rest = bytes.get(scanned.end..).unwrap_or_default();
         let length = match frame::length(rest) {
             Ok(Some(length)) => length,
-            Ok(None) => return tail(bytes, scanned.end, None),
-            Err(bad) => return tail(bytes, scanned.end, Some(bad.to_string())),
+            Ok(None) if used(bytes) <= scanned.end => return Tail::Clean,
+            Ok(None) => {
+                return broken(bytes, "there is something behind the last entry".into());
+            }
+            Err(bad) => return broken(bytes, bad.to_string()),
         };
         let entry = match frame::decode(&rest[..length], &scanned.last.hash) {
             Ok(entry) => entry,
-            Err(bad) => return tail(bytes, scanned.end, Some(bad.to_string())),
+            Err(bad) => {
+                let used = used(bytes);
+                if used.next_multiple_of(SECTOR) < scanned.end + length {
+                    return Tail::Torn { used };
+                }
+                return broken(bytes, bad.to_string());
+            }
         };
         if entry.seq != scanned.last.seq + 1 {
             let why = format!("entry {} follows {}", entry.seq, scanned.last.seq);
@@ -145,21 +211,9 @@ fn broken(bytes: &[u8], why: String) -> Tail {
     Tail::Broken { why, used }
 }
 
-fn tail(bytes: &[u8], end: usize, why: Option<String>) -> Tail {
-    let used = used(bytes);
-    if used <= end {
-        Tail::Clean
-    } else if used <= end + MAX_FRAME {
-        Tail::Torn { used }
-    } else {
-        let why = why.unwrap_or_else(|| "there is something behind the last entry".into());
-        Tail::Broken { why, used }
-    }
-}
-
 /// Behind the last byte that is not zero. Segments are mostly full, or mostly zeros.
 fn used(bytes: &[u8]) -> usize {
-    const ZEROS: [u8; MAX_FRAME] = [0; MAX_FRAME];
+    const ZEROS: [u8; 4096] = [0; 4096];
     let mut end = bytes.len();
     while end > 0 {
         let start = end.saturating_sub(ZEROS.len());

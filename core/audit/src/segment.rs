@@ -5,7 +5,8 @@
 //! instead of failing a call.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,10 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::anchor::{Anchor, Hash};
-use crate::frame::{Bad, Reader, Writer};
+use crate::entry::Record;
+use crate::frame::{Bad, MAX_FRAME, Reader, Writer};
+use crate::scan;
+use crate::time::Now;
 
 /// Where entries begin.
 pub(crate) const HEADER: usize = 128;
@@ -85,7 +89,7 @@ impl Header {
 }
 
 /// One that is written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub(crate) number: u64,
     pub(crate) size: usize,
@@ -100,7 +104,10 @@ impl Segment {
         remove(&unfinished)?;
         let made = create(&unfinished).and_then(|file| {
             allocate(&file, size as u64)?;
+            // Whoever finds the name finds the length too.
+            file.sync_all()?;
             fs::rename(&unfinished, path(folder, number))?;
+            File::open(folder)?.sync_all()?;
             Ok(Segment {
                 number,
                 size,
@@ -126,6 +133,15 @@ impl Segment {
         })
     }
 
+    /// Writes the header and the first entry: within a page, so that a kill leaves both or none.
+    pub(crate) fn begin(&self, header: &Header, first: &[u8]) -> io::Result<()> {
+        let mut page = [0; HEADER + MAX_FRAME];
+        let begin = &mut page[..HEADER + first.len()];
+        begin[..HEADER].copy_from_slice(&header.encode());
+        begin[HEADER..].copy_from_slice(first);
+        self.write(0, begin)
+    }
+
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, at as u64)
     }
@@ -139,6 +155,71 @@ impl Segment {
             at += length;
         }
         Ok(())
+    }
+}
+
+/// The segment after the newest one, made before it is needed. It has a lock of its own: a file system
+/// that takes its time to make a file stops nobody who appends.
+#[derive(Debug)]
+pub(crate) struct Next {
+    folder: PathBuf,
+    size: usize,
+    number: u64,
+    spare: Option<Segment>,
+    /// Why it cannot be made, and until when that is not tried again.
+    failed: Option<(Arc<str>, u64)>,
+}
+
+/// After a failure nothing is tried for so long, in microseconds.
+pub(crate) const PAUSE: u64 = 1_000_000;
+
+impl Next {
+    pub(crate) fn new(folder: &Path, size: usize, number: u64, spare: Option<Segment>) -> Next {
+        Next {
+            folder: folder.to_path_buf(),
+            size,
+            number,
+            spare,
+            failed: None,
+        }
+    }
+
+    /// Makes it, unless it is there.
+    pub(crate) fn make(&mut self, now: Now) -> Result<(), Arc<str>> {
+        if self.spare.is_some() {
+            return Ok(());
+        }
+        if let Some((why, until)) = &self.failed
+            && now.uptime < *until
+        {
+            return Err(Arc::clone(why));
+        }
+        match Segment::prepare(&self.folder, self.number, self.size) {
+            Ok(spare) => {
+                (self.spare, self.failed) = (Some(spare), None);
+                Ok(())
+            }
+            Err(error) => {
+                let why: Arc<str> = format!("the next segment cannot be made: {error}").into();
+                self.failed = Some((Arc::clone(&why), now.uptime + PAUSE));
+                Err(why)
+            }
+        }
+    }
+
+    /// Takes it; the next one is the one behind it.
+    pub(crate) fn take(&mut self, now: Now) -> Result<Segment, Arc<str>> {
+        self.make(now)?;
+        let spare = self.spare.take().ok_or("there is no next segment")?;
+        self.number = spare.number + 1;
+        Ok(spare)
+    }
+
+    /// One that could not be begun.
+    pub(crate) fn give_back(&mut self, spare: Segment) {
+        let _ = spare.clear(0, HEADER + MAX_FRAME);
+        self.number = spare.number;
+        self.spare = Some(spare);
     }
 }
 
@@ -162,6 +243,22 @@ pub(crate) fn header(folder: &Path, number: u64) -> io::Result<Option<Header>> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// In which boot a segment was begun; `None`: its first entry cannot be read.
+pub(crate) fn boot(folder: &Path, number: u64) -> io::Result<Option<[u8; 16]>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path(folder, number))?;
+    file.take((HEADER + MAX_FRAME) as u64)
+        .read_to_end(&mut bytes)?;
+    let mut boot = None;
+    let _ = scan::scan(&bytes, number, |entry| {
+        if let Record::Segment(switch) = &entry.record {
+            boot = Some(switch.boot);
+        }
+        ControlFlow::Break(())
+    });
+    Ok(boot)
 }
 
 /// The numbers of the segments that are there, ascending.

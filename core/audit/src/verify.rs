@@ -75,21 +75,30 @@ pub enum Anchored {
 /// # Errors
 /// The folder or a file cannot be read.
 pub fn verify(folder: &Path, anchor: Option<Anchor>) -> io::Result<Verified> {
+    loop {
+        let numbers = scan::begun(folder)?;
+        let verified = verify_all(folder, &numbers, anchor)?;
+        // Whoever writes the log removes its oldest segments: those of this list that are gone now may
+        // have gone before they were read.
+        let now = segment::list(folder)?;
+        let oldest = now.first().copied();
+        let went = numbers.first().copied() < oldest && !verified.damage.is_empty();
+        if !went {
+            return Ok(verified);
+        }
+    }
+}
+
+fn verify_all(folder: &Path, numbers: &[u64], anchor: Option<Anchor>) -> io::Result<Verified> {
     let mut verified = Verified::default();
     let mut before: Option<(u64, Anchor)> = None;
     let mut oldest = 0;
     let mut bytes = Vec::new();
     let mut seen = None;
-    let numbers = segment::list(folder)?;
-    for number in &numbers {
-        match scan::load(folder, *number, &mut bytes) {
-            Ok(()) => {}
-            // A log that is written meanwhile removes its oldest.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        }
+    for number in numbers {
+        let is_last = numbers.last() == Some(number);
         let mut entries = 0;
-        let scanned = scan::scan(&bytes, *number, |entry| {
+        let scanned = scan::read(folder, *number, is_last, &mut bytes, |entry| {
             entries += 1;
             if let Record::Segment(one) = &entry.record {
                 oldest = one.oldest;
@@ -98,7 +107,7 @@ pub fn verify(folder: &Path, anchor: Option<Anchor>) -> io::Result<Verified> {
                 seen = Some(entry.hash);
             }
             ControlFlow::Continue(())
-        });
+        })?;
         let after = before.map_or(0, |(_, last)| last.seq);
         let mut damaged = |after, what: String| {
             verified.damage.push(Damage {
@@ -107,15 +116,15 @@ pub fn verify(folder: &Path, anchor: Option<Anchor>) -> io::Result<Verified> {
                 what,
             });
         };
-        let is_last = numbers.last() == Some(number);
         let scanned = match scanned {
-            Ok(scanned) => scanned,
-            Err(Unread::Spare { clean: true }) if is_last => continue,
-            Err(Unread::Spare { .. }) => {
+            // Whoever writes the log has removed it: the next one says that it is missing.
+            None => continue,
+            Some(Ok(scanned)) => scanned,
+            Some(Err(Unread::Spare)) => {
                 damaged(after, "it is empty".into());
                 continue;
             }
-            Err(Unread::Broken(why)) => {
+            Some(Err(Unread::Broken(why))) => {
                 damaged(after, why);
                 continue;
             }
@@ -146,9 +155,7 @@ pub fn verify(folder: &Path, anchor: Option<Anchor>) -> io::Result<Verified> {
         match &scanned.tail {
             Tail::Clean | Tail::Unread => {}
             // Somebody writes it, or was killed and the next one has not begun yet.
-            Tail::Torn { .. }
-                if is_last
-                    || numbers.last() == Some(&(number + 1)) && is_spare(folder, number + 1)? => {}
+            Tail::Torn { .. } if is_last => {}
             Tail::Torn { .. } => damaged(scanned.last.seq, "an entry is cut off".into()),
             Tail::Broken { why, .. } => damaged(scanned.last.seq, why.clone()),
         }
@@ -177,8 +184,4 @@ pub fn verify(folder: &Path, anchor: Option<Anchor>) -> io::Result<Verified> {
         None => Anchored::Differs,
     });
     Ok(verified)
-}
-
-fn is_spare(folder: &Path, number: u64) -> io::Result<bool> {
-    Ok(segment::header(folder, number)?.is_none())
 }
