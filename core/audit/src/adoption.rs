@@ -130,14 +130,15 @@ impl Adoption {
         service: &str,
         instance: u32,
         version: u32,
-        (first, last): (Time, Time),
+        times: (Time, Time),
+        is_counted: bool,
     ) {
         // What was merged beyond what can be told apart says nothing of an instance.
         if secret.is_empty() || service.is_empty() || instance == 0 {
             return;
         }
         let mut table = lock(&self.table);
-        if table.opened(secret, service, instance, version, (first, last)) {
+        if table.opened(secret, service, instance, version, times, is_counted) {
             self.change(&mut table);
         }
     }
@@ -160,7 +161,7 @@ impl Adoption {
                 version,
                 ..
             } = *access;
-            self.opened(secret, service, instance, version, (time, time));
+            self.opened(secret, service, instance, version, (time, time), false);
         }
     }
 
@@ -175,7 +176,7 @@ impl Adoption {
                 last,
                 ..
             } = *merged;
-            self.opened(secret, service, instance, version, (first, last));
+            self.opened(secret, service, instance, version, (first, last), true);
         }
     }
 }
@@ -189,33 +190,47 @@ impl Table {
         instance: u32,
         version: u32,
         (first, last): (Time, Time),
+        is_counted: bool,
     ) -> bool {
-        let service = self.service(service);
         let (first, last) = (seconds(first), seconds(last));
-        let new = Seen {
-            service,
+        let seen = self
+            .secrets
+            .get_mut(secret)
+            .and_then(|rows| rows.get_mut(&instance));
+        // A number that another service had is another instance.
+        let name = |seen: &Seen| self.services.get(seen.service as usize);
+        if let Some(seen) = seen
+            && name(seen).is_some_and(|name| **name == *service)
+        {
+            // What was counted may be read behind what came after it. Of the rest, the order tells, and
+            // not a clock that may be set back.
+            let is_older = (last, version) < (seen.last, seen.version);
+            if is_counted && is_older {
+                return false;
+            }
+            seen.last = last;
+            let is_new = seen.version != version;
+            if is_new {
+                (seen.version, seen.since) = (version, first);
+            }
+            return is_new;
+        }
+        let seen = Seen {
+            service: self.service(service),
             version,
             since: first,
             last,
             first,
         };
-        let Some(rows) = self.secrets.get_mut(secret) else {
-            self.secrets
-                .insert(secret.into(), HashMap::from([(instance, new)]));
-            return true;
-        };
-        let seen = rows.entry(instance).or_insert(new);
-        // A number that another service had.
-        if seen.service != service {
-            *seen = new;
-            return true;
+        match self.secrets.get_mut(secret) {
+            Some(rows) => {
+                rows.insert(instance, seen);
+            }
+            None => {
+                let rows = HashMap::from([(instance, seen)]);
+                self.secrets.insert(secret.into(), rows);
+            }
         }
-        seen.last = last;
-        if seen.version == version {
-            return seen.first == first && seen.last == last;
-        }
-        seen.version = version;
-        seen.since = last;
         true
     }
 

@@ -239,3 +239,6 @@ fn keep(inner: &Weak<Inner>, ends: &Ends) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -311,43 +311,6 @@ fn a_counted_request_that_is_sent_again_is_counted_once() {
 }
 
 #[test]
-fn an_older_version_that_was_counted_is_not_the_newest_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let quota = Options {
-        opens: Quota {
-            per_second: 20,
-            burst: 1,
-        },
-        ..options()
-    };
-    let log = open(folder.path(), quota);
-    append(&log, 0);
-    append(&log, 1);
-    // Version 3 is counted yet when version 4 is an entry.
-    let newer = Access {
-        version: 4,
-        ..access(2)
-    };
-    until("there is quota again", || {
-        log.append(&Event::Open(newer), false).unwrap();
-        !jsons(
-            folder.path(),
-            &Filter {
-                kind: Some(audit::Kind::Open),
-                ..Filter::default()
-            },
-        )
-        .iter()
-        .all(|one| one["version"] != 4)
-    });
-    log.close();
-    assert_eq!(log.adoption().readers("tls")[0].version, 4);
-    drop(log);
-    let log = open(folder.path(), quota);
-    assert_eq!(log.adoption().readers("tls")[0].version, 4);
-}
-
-#[test]
 fn the_last_entries_are_found_over_segments_and_filters() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), options());

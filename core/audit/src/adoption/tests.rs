@@ -8,13 +8,13 @@ fn at(seconds: u32) -> (Time, Time) {
 #[test]
 fn each_instance_has_the_version_that_it_opened_last() {
     let adoption = Adoption::default();
-    adoption.opened("db", "web", 7, 1, at(10));
-    adoption.opened("db", "web", 7, 1, at(11));
-    adoption.opened("db", "web", 8, 1, at(12));
-    adoption.opened("db", "cron", 3, 1, at(13));
-    adoption.opened("tls", "web", 7, 9, at(14));
-    adoption.opened("db", "web", 7, 2, at(15));
-    adoption.opened("db", "web", 7, 2, at(16));
+    adoption.opened("db", "web", 7, 1, at(10), false);
+    adoption.opened("db", "web", 7, 1, at(11), false);
+    adoption.opened("db", "web", 8, 1, at(12), false);
+    adoption.opened("db", "cron", 3, 1, at(13), false);
+    adoption.opened("tls", "web", 7, 9, at(14), false);
+    adoption.opened("db", "web", 7, 2, at(15), false);
+    adoption.opened("db", "web", 7, 2, at(16), false);
     let found: Vec<_> = adoption
         .readers("db")
         .into_iter()
@@ -38,8 +38,8 @@ fn each_instance_has_the_version_that_it_opened_last() {
 fn instances_that_end_and_secrets_that_go_are_forgotten() {
     let adoption = Adoption::default();
     for instance in 1..=4 {
-        adoption.opened("db", "web", instance, 1, at(10));
-        adoption.opened("tls", "web", instance, 1, at(10));
+        adoption.opened("db", "web", instance, 1, at(10), false);
+        adoption.opened("tls", "web", instance, 1, at(10), false);
     }
     let left = |secret| -> Vec<u32> {
         adoption
@@ -55,7 +55,7 @@ fn instances_that_end_and_secrets_that_go_are_forgotten() {
     adoption.deleted("db");
     assert_eq!((left("db"), left("tls")), (vec![], vec![4]));
     // The number was given to another one.
-    adoption.opened("tls", "cron", 4, 1, at(20));
+    adoption.opened("tls", "cron", 4, 1, at(20), false);
     let reader = adoption.readers("tls").remove(0);
     assert_eq!((&*reader.service, reader.first.seconds()), ("cron", 20));
 }
@@ -64,7 +64,7 @@ fn instances_that_end_and_secrets_that_go_are_forgotten() {
 fn waiting_ends_when_all_have_the_new_version_and_not_before() {
     let adoption = Adoption::default();
     for instance in 1..=3 {
-        adoption.opened("db", "web", instance, 1, at(10));
+        adoption.opened("db", "web", instance, 1, at(10), false);
     }
     let all_have = |version| move |r: &[Reader]| r.iter().all(|r| r.version == version);
     let found = adoption.wait("db", Duration::ZERO, all_have(2));
@@ -72,7 +72,7 @@ fn waiting_ends_when_all_have_the_new_version_and_not_before() {
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| adoption.wait("db", Duration::from_secs(60), all_have(2)));
         for instance in 1..=2 {
-            adoption.opened("db", "web", instance, 2, at(11));
+            adoption.opened("db", "web", instance, 2, at(11), false);
         }
         // The last one ends instead.
         adoption.ended(3);
