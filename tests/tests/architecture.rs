@@ -128,6 +128,7 @@ fn deploy_and_deploy_inject_link_neither_the_store_nor_a_cipher() {
             .filter(|name| linked.contains(**name))
             .collect();
         assert!(forbidden.is_empty(), "{package} links {forbidden:?}");
+        assert!(!linked.contains("audit"), "{package} links the audit log");
     }
 }
 

@@ -110,4 +110,22 @@ mod tests {
         }
         assert_eq!(format!("1:{hash}").parse::<Anchor>().unwrap().seq, 1);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_an_anchor_or_is_refused(text in ".*", seq in 0..u64::MAX, at in 0..90_usize) {
+            let hash = Hash::chain(&Hash::default(), text.as_bytes());
+            let good = Anchor { seq, hash }.to_string();
+            let at = at.min(good.len());
+            let longer = format!("{}{text}{}", &good[..at], &good[at..]);
+            for text in [text, longer] {
+                if let Ok(read) = text.parse::<Anchor>() {
+                    proptest::prop_assert_eq!(read.to_string().parse(), Ok(read));
+                }
+            }
+            for length in 0..good.len() {
+                proptest::prop_assert_eq!(good[..length].parse::<Anchor>(), Err(AnchorError));
+            }
+        }
+    }
 }

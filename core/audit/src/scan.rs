@@ -226,3 +226,62 @@ fn used(bytes: &[u8]) -> usize {
     }
     0
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::Log;
+    use crate::open::Options;
+
+    /// A segment with entries of each kind that a log writes by itself.
+    fn segment() -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_size: 16 << 10,
+            ..Options::default()
+        };
+        let (log, _) = Log::open(folder.path(), options, "test").unwrap();
+        for record in crate::frame::tests::records() {
+            if let Record::Event(event) = record {
+                log.append(&event, false).unwrap();
+            }
+        }
+        log.close();
+        fs::read(segment::path(folder.path(), 1)).unwrap()
+    }
+
+    #[test]
+    fn a_segment_of_any_length_is_read_without_a_panic_and_never_as_whole() {
+        let bytes = segment();
+        let end = used(&bytes);
+        for length in 0..=end {
+            let scanned = scan(&bytes[..length], 1, |_| ControlFlow::Continue(()));
+            let is_whole = scanned.is_ok_and(|scanned| scanned.tail == Tail::Clean);
+            assert!(!is_whole, "{length}");
+        }
+        let whole = scan(&bytes, 1, |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!((whole.end, whole.tail), (end, Tail::Clean));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_segment_or_are_refused(
+            noise in proptest::collection::vec(any::<u8>(), 0..2000),
+            at in 0..2000_usize,
+        ) {
+            let _ = scan(&noise, 1, |_| ControlFlow::Continue(()));
+            let mut bytes = segment();
+            let before = bytes.clone();
+            let end = (at + noise.len()).min(bytes.len());
+            bytes[at..end].copy_from_slice(&noise[..end - at]);
+            if let Ok(scanned) = scan(&bytes, 1, |_| ControlFlow::Continue(())) {
+                prop_assert!(scanned.tail != Tail::Clean || bytes == before);
+            }
+        }
+    }
+}

@@ -311,6 +311,29 @@ fn a_counted_request_that_is_sent_again_is_counted_once() {
 }
 
 #[test]
+fn a_kill_between_a_counts_entry_and_its_end_counts_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = Options {
+        opens: Quota {
+            per_second: 0,
+            burst: 0,
+        },
+        ..options()
+    };
+    let log = open(folder.path(), none);
+    (0..20).for_each(|unique| append(&log, unique));
+    let counts = folder.path().join("merged");
+    let before = fs::read(&counts).unwrap();
+    log.flush();
+    drop(log);
+    fs::write(counts, before).unwrap();
+    for _ in 0..2 {
+        drop(open(folder.path(), none));
+        assert_eq!(accesses(folder.path()), 20);
+    }
+}
+
+#[test]
 fn the_last_entries_are_found_over_segments_and_filters() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), options());
