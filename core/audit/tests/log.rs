@@ -238,6 +238,25 @@ fn what_is_cut_moved_or_written_anew_shows() {
 }
 
 #[test]
+fn a_segment_that_was_written_anew_with_a_chain_of_its_own_shows_without_an_anchor() {
+    let [ours, theirs] = [1, 2].map(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, _) = open(folder.path());
+        fill(&log, 500);
+        log.sync().unwrap();
+        folder
+    });
+    let names = segments(ours.path());
+    assert!(names.len() > 3);
+    for name in names.iter().map(|path| path.file_name().unwrap()) {
+        let mixed = copy(ours.path());
+        fs::copy(theirs.path().join(name), mixed.path().join(name)).unwrap();
+        let verified = verify(mixed.path(), None).unwrap();
+        assert!(!verified.is_whole(), "{name:?}");
+    }
+}
+
+#[test]
 fn an_entry_that_was_never_finished_is_cut_and_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(folder.path());
