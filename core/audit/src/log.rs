@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use sys::lock::lock;
 
@@ -13,7 +13,7 @@ use crate::entry::{Event, Record};
 use crate::open::{self, Found, OpenError, Options};
 use crate::segment::{self, Next};
 use crate::time::Now;
-use crate::writer::{AppendError, Writer};
+use crate::writer::{AppendError, Bell, Writer};
 
 /// At most so long an open's entry is in the page cache alone.
 const ROUND: Duration = Duration::from_millis(500);
@@ -30,7 +30,7 @@ struct Inner {
     next: Arc<Mutex<Next>>,
     keep: u64,
     adoption: Adoption,
-    ends: Arc<Ends>,
+    bell: Arc<Bell>,
 }
 
 /// What is on the disk. Held by whoever syncs, so that those who wait for it are served by one sync.
@@ -41,13 +41,6 @@ struct Synced {
     /// A sync failed: the kernel reports that once, and forgets what it could not write. So entries up
     /// to this one may be lost, whatever a later sync says.
     lost: u64,
-}
-
-/// Tells the log's thread to end.
-#[derive(Debug, Default)]
-struct Ends {
-    ended: Mutex<bool>,
-    changed: Condvar,
 }
 
 /// How the log is.
@@ -72,7 +65,9 @@ impl Log {
             source,
         };
         let adoption = Adoption::default();
-        let (writer, found) = open::open(folder, options, program, &adoption).map_err(failed)?;
+        let bell = Arc::<Bell>::default();
+        let opened = open::open(folder, options, program, &adoption, Arc::clone(&bell));
+        let (writer, found) = opened.map_err(failed)?;
         let log = Log(Arc::new(Inner {
             folder: folder.to_path_buf(),
             next: Arc::clone(&writer.next),
@@ -80,13 +75,13 @@ impl Log {
             writer: Mutex::new(writer),
             synced: Mutex::default(),
             adoption,
-            ends: Arc::default(),
+            bell: Arc::clone(&bell),
         }));
         log.sync().map_err(failed)?;
-        let (inner, ends) = (Arc::downgrade(&log.0), Arc::clone(&log.0.ends));
+        let inner = Arc::downgrade(&log.0);
         std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || keep(&inner, &ends))
+            .spawn(move || keep(&inner, &bell))
             .map_err(failed)?;
         Ok((log, found))
     }
@@ -200,10 +195,6 @@ impl Inner {
 
     fn keep(&self) {
         self.flush();
-        // Before it is needed, so that nobody who waits for an answer waits for this.
-        if let Err(why) = lock(&self.next).make(Now::read()) {
-            log::debug!("audit log: {why}");
-        }
         if let Err(error) = self.sync_up_to(u64::MAX) {
             log::error!("the audit log is not synced: {error}");
         }
@@ -220,22 +211,25 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        *lock(&self.ends.ended) = true;
-        self.ends.changed.notify_all();
+        self.bell.ring(|rung| rung.ended = true);
     }
 }
 
 /// What goes on beside appends, until the log ends.
-fn keep(inner: &Weak<Inner>, ends: &Ends) {
+fn keep(inner: &Weak<Inner>, bell: &Bell) {
+    let mut due = Instant::now() + ROUND;
     loop {
-        let ended = lock(&ends.ended);
-        let waited = ends
-            .changed
-            .wait_timeout_while(ended, ROUND, |ended| !*ended);
-        let ended = *waited.unwrap_or_else(PoisonError::into_inner).0;
-        match inner.upgrade() {
-            Some(inner) if !ended => inner.keep(),
-            _ => return,
+        let rung = bell.wait(due.saturating_duration_since(Instant::now()));
+        let Some(inner) = inner.upgrade().filter(|_| !rung.ended) else {
+            return;
+        };
+        // Before it is needed, so that nobody who waits for an answer waits for this.
+        if let Err(why) = lock(&inner.next).make(Now::read()) {
+            log::debug!("audit log: {why}");
+        }
+        if Instant::now() >= due {
+            inner.keep();
+            due = Instant::now() + ROUND;
         }
     }
 }

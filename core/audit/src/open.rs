@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::ops::{ControlFlow, RangeInclusive};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,14 +15,14 @@ use crate::frame::{MAX_FRAME, MIN_FRAME};
 use crate::merge::Merger;
 use crate::quota::{Quota, Quotas};
 use crate::scan::{self, Tail, Unread};
-use crate::segment::{self, HEADER, Next, Segment};
+use crate::segment::{self, HEADER, LONGEST, Next, Segment};
 use crate::time::{Now, boot_id};
-use crate::writer::{AppendError, Writer};
+use crate::writer::{AppendError, Bell, Writer};
 
 /// So many requests are known again when they are sent again: far more than the kernel has in flight.
 const REQUESTS: usize = 1 << 14;
-/// Segments are read whole.
-const SIZES: RangeInclusive<usize> = 16 << 10..=1 << 30;
+/// Some entries of any length have to have room.
+const SHORTEST: usize = 16 << 10;
 
 /// How the log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +106,7 @@ pub(crate) fn open(
     options: Options,
     program: &str,
     adoption: &Adoption,
+    bell: Arc<Bell>,
 ) -> io::Result<(Writer, Found)> {
     make_folder(folder)?;
     let boot = boot_id().unwrap_or_default();
@@ -116,7 +117,7 @@ pub(crate) fn open(
         boot_now: boot,
     };
     let options = Options {
-        segment_size: options.segment_size.clamp(*SIZES.start(), *SIZES.end()),
+        segment_size: options.segment_size.clamp(SHORTEST, LONGEST),
         ..options
     };
     let begun = begun(folder, options)?;
@@ -188,6 +189,7 @@ pub(crate) fn open(
         at,
         last: found.last,
         next: Arc::new(Mutex::new(next)),
+        bell,
         unsynced: vec![segment.file.clone()],
         frame: Box::new([0; MAX_FRAME]),
         quotas: Quotas::new(options.opens),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::anchor::Anchor;
 use crate::entry::{Entry, Record};
 use crate::frame::{self, MAX_FRAME};
-use crate::segment::{self, HEADER, Header};
+use crate::segment::{self, HEADER, Header, LONGEST};
 
 /// An entry that somebody is just writing is whole after a moment; one that is damaged stays so.
 const LOOKS: u32 = 10;
@@ -60,9 +60,10 @@ pub(crate) enum Unread {
 
 /// The whole file.
 pub(crate) fn load(folder: &Path, number: u64, into: &mut Vec<u8>) -> io::Result<()> {
-    let mut file = File::open(segment::path(folder, number))?;
+    let file = File::open(segment::path(folder, number))?;
     into.clear();
-    file.read_to_end(into)?;
+    // One more byte than there may be: a file that somebody made huge does not fit, and is not read.
+    file.take(LONGEST as u64 + 1).read_to_end(into)?;
     Ok(())
 }
 

@@ -22,6 +22,8 @@ use crate::time::Now;
 
 /// Where entries begin.
 pub(crate) const HEADER: usize = 128;
+/// Segments are read whole.
+pub(crate) const LONGEST: usize = 1 << 30;
 const MAGIC: [u8; 8] = *b"dsaudit1";
 const UNFINISHED: &str = "segment.new";
 const NAME: &str = "segment-";

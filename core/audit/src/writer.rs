@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use sys::lock::lock;
 
@@ -33,6 +34,41 @@ pub(crate) struct Refused {
     pub(crate) count: u64,
 }
 
+/// Wakes the log's thread before its time.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: Mutex<Rung>,
+    changed: Condvar,
+}
+
+/// What for.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Rung {
+    /// There is no next segment.
+    pub(crate) asked: bool,
+    /// The log ends.
+    pub(crate) ended: bool,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self, with: impl FnOnce(&mut Rung)) {
+        with(&mut lock(&self.rung));
+        self.changed.notify_all();
+    }
+
+    /// Waits until it rings, at most for `patience`.
+    pub(crate) fn wait(&self, patience: Duration) -> Rung {
+        let quiet = |rung: &mut Rung| !rung.asked && !rung.ended;
+        let waited = self
+            .changed
+            .wait_timeout_while(lock(&self.rung), patience, quiet);
+        let mut rung = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let now = *rung;
+        rung.asked = false;
+        now
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Writer {
     /// How many segments are kept.
@@ -43,6 +79,7 @@ pub(crate) struct Writer {
     pub(crate) at: usize,
     pub(crate) last: Anchor,
     pub(crate) next: Arc<Mutex<Next>>,
+    pub(crate) bell: Arc<Bell>,
     /// Files with entries that are not synced.
     pub(crate) unsynced: Vec<Arc<File>>,
     pub(crate) frame: Box<[u8; MAX_FRAME]>,
@@ -194,6 +231,7 @@ impl Writer {
     /// Begins the next segment.
     fn switch(&mut self, note: &str, now: Now) -> Result<(), AppendError> {
         let next = lock(&self.next).take(now)?;
+        self.bell.ring(|rung| rung.asked = true);
         let begun = self.begin(next.clone(), self.last.seq + 1, note, now);
         begun.map_err(|error| {
             lock(&self.next).give_back(next);

@@ -311,6 +311,47 @@ fn a_counted_request_that_is_sent_again_is_counted_once() {
 }
 
 #[test]
+fn threads_beside_each_other_and_flushes_and_syncs_lose_and_double_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let some = Options {
+        opens: Quota {
+            per_second: 10_000,
+            burst: 100,
+        },
+        ..options()
+    };
+    let log = open(folder.path(), some);
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                for unique in 0..2000 {
+                    append(log, number * 2000 + unique);
+                    match unique % 500 {
+                        100 => log.flush(),
+                        200 => log.sync().unwrap(),
+                        300 => log.append_durable(&Event::Change(change())).unwrap(),
+                        _ => {}
+                    }
+                }
+            });
+        }
+    });
+    log.close();
+    assert_eq!(accesses(folder.path()), 8000);
+    let changes = Filter {
+        kind: Some(audit::Kind::Change),
+        ..Filter::default()
+    };
+    assert_eq!(jsons(folder.path(), &changes).len(), 16);
+    assert!(
+        verify(folder.path(), Some(log.anchor()))
+            .unwrap()
+            .is_whole()
+    );
+}
+
+#[test]
 fn a_kill_between_a_counts_entry_and_its_end_counts_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let none = Options {

@@ -379,6 +379,7 @@ fn denials_are_written_once_and_then_counted_and_ever_new_ones_take_no_more_room
         .collect();
     assert_eq!(lines(folder.path(), "open").len(), 2);
     assert_eq!(counted, [("not granted".into(), 39), ("sealed".into(), 39)]);
+    let start = Instant::now();
     let names: Vec<String> = (0..5000).map(|number| format!("name-{number}")).collect();
     let services: Vec<String> = (0..50).map(|number| format!("service-{number}")).collect();
     for (at, secret) in names.iter().enumerate() {
@@ -397,7 +398,9 @@ fn denials_are_written_once_and_then_counted_and_ever_new_ones_take_no_more_room
         .sum();
     let whole = lines(folder.path(), "open").len() as u64;
     assert_eq!(all + whole, 5080, "none is lost");
-    assert!(whole < 600, "{whole}");
+    // In each round of the log's thread at most one for each place in the table of counts.
+    let rounds = start.elapsed().as_millis() as u64 / 500 + 2;
+    assert!(whole <= 256 * rounds, "{whole} in {rounds}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn what_an_older_version_says_late_is_not_news() {
     let older = crate::frame::tests::access();
     // Beyond the quota, and so counted; then there is quota again for a newer version.
     (0..100).for_each(|_| append(&log).unwrap());
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while start.elapsed() < Duration::from_millis(3) {
         std::hint::spin_loop();
     }
