@@ -263,8 +263,21 @@ pub(crate) fn boot(folder: &Path, number: u64) -> io::Result<Option<[u8; 16]>> {
     Ok(boot)
 }
 
-/// The numbers of the segments that are there, ascending.
+/// The numbers of the segments that are there, ascending. A folder that changes while it is listed may
+/// hide a name that is there, and show a later one: so a gap is looked at twice.
 pub(crate) fn list(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut before = Vec::new();
+    loop {
+        let numbers = names(folder)?;
+        let is_gapless = numbers.windows(2).all(|two| two[0] + 1 == two[1]);
+        if is_gapless || numbers == before {
+            return Ok(numbers);
+        }
+        before = numbers;
+    }
+}
+
+fn names(folder: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let found = entry?.file_name();
