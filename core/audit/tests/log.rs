@@ -688,3 +688,34 @@ fn what_an_append_costs() {
     let (both, alone) = (append / (write + sum), append / write);
     println!("append is {both:.2} of both, {alone:.2} of a pwrite");
 }
+
+/// As above.
+#[test]
+#[ignore = "a measurement"]
+fn what_opening_a_full_log_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = Options {
+        opens: Quota {
+            per_second: 0,
+            burst: 10_000_000,
+        },
+        ..Options::default()
+    };
+    let (log, _) = Log::open(folder.path(), all, PROGRAM).unwrap();
+    fill(&log, 2_500_000);
+    log.close();
+    drop(log);
+    let start = Instant::now();
+    let (log, found) = Log::open(folder.path(), all, PROGRAM).unwrap();
+    let (took, segments) = (start.elapsed(), segments(folder.path()).len());
+    println!("opened {segments} segments in {took:?}");
+    assert_eq!(found.damage, "");
+    let start = Instant::now();
+    let verified = verify(folder.path(), Some(log.anchor())).unwrap();
+    println!(
+        "verified {} entries in {:?}",
+        verified.entries,
+        start.elapsed()
+    );
+    assert!(verified.is_whole());
+}
