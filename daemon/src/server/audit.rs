@@ -1,6 +1,5 @@
 //! io.deploy.Audit
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub(super) fn query(exchange: &Exchange<'_>) -> io::Result<()> {
         Err(error) => return exchange.answer(Err::<AuditEntries, _>(error)),
     };
     let more = exchange.call.more;
-    let last = match asked.last {
+    filter.last = match asked.last {
         Some(last) => Some(last as usize),
         None if more => None,
         None => Some(WITHOUT_MORE),
@@ -53,33 +52,27 @@ pub(super) fn query(exchange: &Exchange<'_>) -> io::Result<()> {
         log.flush();
     }
     let folder = exchange.host.audit.folder();
-    let mut batch = VecDeque::new();
+    let mut rest = Vec::new();
     let mut hung_up = Ok(());
-    let mut ask = |filter: &Filter, last: Option<usize>| {
-        audit::query(folder, filter, |entry| {
-            batch.push_back(entry.json());
-            match last {
-                Some(last) if batch.len() > last => drop(batch.pop_front()),
-                None if batch.len() >= OF_A_REPLY => {
-                    hung_up = exchange.answer_more(&entries(&mut batch));
-                }
-                _ => {}
-            }
-            match &hung_up {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        })
-        .map(|seen| (seen, std::mem::take(&mut batch)))
-    };
     let goes_on = asked.follow && more;
     // Before the look at what is there: nothing may come between the two.
     let mut follow = match goes_on.then(|| Follow::from_end(folder)).transpose() {
         Ok(follow) => follow,
         Err(error) => return exchange.answer(Err::<AuditEntries, _>(unreadable(&error))),
     };
-    let (seen, mut rest) = match ask(&filter, last) {
-        Ok(found) => found,
+    let found = audit::query(folder, &filter, |entry| {
+        rest.push(entry.json());
+        if more && rest.len() >= OF_A_REPLY {
+            hung_up = exchange.answer_more(&entries(&mut rest));
+        }
+        match &hung_up {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    hung_up?;
+    let seen = match found {
+        Ok(seen) => seen,
         Err(error) => return exchange.answer(Err::<AuditEntries, _>(unreadable(&error))),
     };
     let Some(follow) = &mut follow else {
@@ -95,7 +88,7 @@ pub(super) fn query(exchange: &Exchange<'_>) -> io::Result<()> {
         std::thread::sleep(PAUSE);
         follow.read(|entry| {
             if filter.takes(entry) {
-                rest.push_back(entry.json());
+                rest.push(entry.json());
             }
             Ok(())
         })?;
@@ -106,7 +99,7 @@ fn unreadable(error: &io::Error) -> ControlError {
     ControlError::failed(format!("the audit log cannot be read: {error}"))
 }
 
-fn entries(lines: &mut VecDeque<String>) -> AuditEntries {
+fn entries(lines: &mut Vec<String>) -> AuditEntries {
     let parsed = lines
         .drain(..)
         .filter_map(|line| serde_json::from_str(&line).ok());
@@ -137,6 +130,7 @@ fn filter(asked: &AuditQuery) -> Result<Filter, ControlError> {
         // The whole second.
         to: asked.to.map(|to| Time(Time::from(to.plus(1)).0 - 1)),
         after: 0,
+        last: None,
     })
 }
 
