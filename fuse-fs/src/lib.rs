@@ -11,6 +11,8 @@
 
 mod adapter;
 mod errno;
+mod handover;
+mod inflight;
 mod inode;
 mod live;
 mod operator;
@@ -19,10 +21,11 @@ mod spec;
 mod takeover;
 mod tree;
 
+pub use handover::Handover;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
     Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,
     RingPath, SecretSpec, Touched, Unwritten, ViewsStatus, Witness,
 };
-pub use takeover::{Handover, serve};
+pub use takeover::serve;
 pub use tree::Views;

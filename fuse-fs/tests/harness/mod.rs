@@ -270,7 +270,7 @@ impl Drop for Host {
 }
 
 /// `NAME`, `NAME each` for every read, `NAME previous`.
-fn asked(words: &str) -> SecretSpec {
+pub fn asked(words: &str) -> SecretSpec {
     let (name, how) = words.split_once(' ').unwrap_or((words, ""));
     SecretSpec {
         name: name.parse().unwrap(),
