@@ -21,7 +21,7 @@ use fuser::{
 use model::Tree;
 
 use crate::errno::Refusal;
-use crate::inflight::{InFlight, Noted, Opcode};
+use crate::inflight::{Call, InFlight, Noted};
 use crate::inode::Ino;
 use crate::takeover::LONG;
 use crate::tree::{Attr, Caller, OpenAs, Part, Ttl, Turn, Views};
@@ -50,14 +50,14 @@ impl Adapter {
     }
 
     /// Held until the answer has been sent.
-    fn begin(&self, request: &Request, opcode: Opcode, ino: INodeNo) -> (Turn<'_>, Noted) {
+    fn begin(&self, request: &Request, call: Call, ino: INodeNo) -> (Turn<'_>, Noted) {
         let unique = request.unique().0;
         let turn = if self.in_flight.is_suspect(unique) {
             self.views.turn_alone()
         } else {
             self.views.turn()
         };
-        (turn, self.in_flight.note(unique, opcode, Ino(ino.0)))
+        (turn, self.in_flight.note(request, call, Ino(ino.0)))
     }
 }
 
@@ -87,7 +87,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _begun = self.begin(request, Opcode::Lookup, parent);
+        let _begun = self.begin(request, Call::Lookup, parent);
         match self
             .views
             .lookup(self.tree, caller(request), Ino(parent.0), name)
@@ -109,7 +109,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let _begun = self.begin(request, Opcode::Getattr, ino);
+        let _begun = self.begin(request, Call::Getattr, ino);
         match self.views.attr(self.tree, Ino(ino.0)) {
             Ok(attr) => reply.attr(&LONG, &attributes(&attr)),
             Err(refusal) => reply.error(refusal.into()),
@@ -120,7 +120,7 @@ impl Filesystem for Adapter {
         if self.tree == Tree::Config {
             return reply.error(Refusal::LeftToKernel.into());
         }
-        let _begun = self.begin(request, Opcode::Open, ino);
+        let _begun = self.begin(request, Call::Open(flags.0), ino);
         let cached = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
         // Only the superblock is writable, and only root gets at it without a clone: a ring.
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
@@ -150,7 +150,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _begun = self.begin(request, Opcode::Read, ino);
+        let _begun = self.begin(request, Call::Read(offset, size), ino);
         let part = Part { offset, size };
         self.views.read(
             self.tree,
@@ -192,7 +192,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let _begun = self.begin(request, Opcode::Readdir, ino);
+        let _begun = self.begin(request, Call::Readdir(offset), ino);
         let folder = Ino(ino.0);
         let listed = match self.views.list(self.tree, caller(request), folder, offset) {
             Ok(listed) => listed,
@@ -224,7 +224,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _begun = self.begin(request, Opcode::Readdirplus, ino);
+        let _begun = self.begin(request, Call::Readdirplus(offset), ino);
         let folder = Ino(ino.0);
         let listed = match self.views.list(self.tree, caller(request), folder, offset) {
             Ok(listed) => listed,

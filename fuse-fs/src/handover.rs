@@ -20,6 +20,8 @@ pub struct Handover {
     pub fresh: bool,
     /// A memfd, empty for a fresh connection. How it began is kept there, and what is under way.
     pub memfd: OwnedFd,
+    /// Take over as from a kernel that cannot send requests again, whatever this one can.
+    pub sweep: bool,
 }
 
 const MAGIC: &[u8; 4] = b"DSF2";

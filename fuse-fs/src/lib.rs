@@ -20,6 +20,7 @@ mod pool;
 mod spec;
 mod takeover;
 mod tree;
+mod unanswered;
 
 pub use handover::Handover;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};

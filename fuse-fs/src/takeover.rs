@@ -10,16 +10,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuser::{Config, Errno, Filesystem, Session, SessionACL};
+use fuser::{Config, Filesystem, Session, SessionACL};
 use model::Tree;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::adapter::Adapter;
-use crate::errno::Refusal;
 use crate::handover::{Beginning, Handover};
 use crate::inflight::InFlight;
 use crate::tree::Views;
+use crate::unanswered;
 
 /// The kernel refuses a read into a buffer that is smaller than 8 KiB.
 const BUFFER: usize = 64 * 1024;
@@ -28,8 +28,6 @@ const PATIENCE: Timespec = Timespec {
     tv_sec: 5,
     tv_nsec: 0,
 };
-/// fuse_out_header of FUSE_NOTIFY_RESEND (linux/fuse.h): length 16, code 7, unique 0.
-const RESEND: [u8; 16] = [16, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Serves a tree of the services' on a connection, from threads of its own, until the connection
 /// ends.
@@ -49,11 +47,13 @@ pub fn serve(
     };
     let begun = begin(&device, handover)?;
     let in_flight = Arc::new(InFlight::of(&handover.memfd)?);
-    let adapter = Adapter::new(tree, Arc::clone(views), Arc::clone(&in_flight));
-    let session = session(adapter, &device, handover.fresh, &begun, threads)?;
+    let adapter = || Adapter::new(tree, Arc::clone(views), Arc::clone(&in_flight));
+    let session = session(adapter(), &device, handover.fresh, &begun, threads)?;
     views.serves(tree, session.notifier(), begun.connection, handover.fresh);
     if !handover.fresh {
-        resume(&device, &in_flight)?;
+        unanswered::settle(&device, &in_flight, handover.sweep, |left| {
+            unanswered::answer(adapter(), &device, &begun, left)
+        })?;
     }
     let name = match tree {
         Tree::Secret => "secret",
@@ -80,6 +80,21 @@ pub(crate) fn session<F: Filesystem>(
     begun: &Beginning,
     threads: usize,
 ) -> io::Result<Session<F>> {
+    let (session, ours, answer) = session_of_ours(file_system, begun, threads)?;
+    if fresh {
+        rustix::io::write(device, &answer)?;
+    }
+    drop(ours);
+    sys::fuse::replace(session.as_fd(), device.as_fd())?;
+    Ok(session)
+}
+
+/// A session that takes us for the kernel: with our end of its socket, and its answer to INIT.
+pub(crate) fn session_of_ours<F: Filesystem>(
+    file_system: F,
+    begun: &Beginning,
+    threads: usize,
+) -> io::Result<(Session<F>, OwnedFd, Vec<u8>)> {
     let (ours, sessions) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -90,60 +105,10 @@ pub(crate) fn session<F: Filesystem>(
     let mut config = Config::default();
     config.n_threads = Some(threads);
     let session = Session::from_fd(file_system, sessions, SessionACL::All, config)?;
-    if fresh {
-        let mut answer = [0; 4096];
-        let (length, _) = rustix::net::recv(&ours, &mut answer[..], RecvFlags::empty())?;
-        rustix::io::write(device, &answer[..length])?;
-    }
-    drop(ours);
-    sys::fuse::replace(session.as_fd(), device.as_fd())?;
-    Ok(session)
-}
-
-/// Settles what the one before us took and did not answer.
-pub(crate) fn resume(device: &OwnedFd, in_flight: &InFlight) -> io::Result<()> {
-    for left in in_flight.take_left() {
-        if left.again {
-            log::error!(
-                "request {} (inode {:?}) was under way when secretsd ended, twice: it gets an error",
-                left.opcode,
-                left.ino
-            );
-            answer(device, left.unique, Refusal::Crashes)?;
-        }
-    }
-    resend(device)
-}
-
-/// Answers a request of another process with an error. It may be answered already.
-fn answer(device: &OwnedFd, unique: u64, refusal: Refusal) -> io::Result<bool> {
-    let errno = -Errno::from(refusal).code();
-    // fuse_out_header: length, error, unique.
-    let mut header = [0; 16];
-    header[..4].copy_from_slice(&16_u32.to_ne_bytes());
-    header[4..8].copy_from_slice(&errno.to_ne_bytes());
-    header[8..].copy_from_slice(&unique.to_ne_bytes());
-    match rustix::io::write(device, &header) {
-        Ok(_) => Ok(true),
-        Err(rustix::io::Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Asks the kernel to send again what is not answered.
-fn resend(device: &OwnedFd) -> io::Result<()> {
-    match rustix::io::write(device, &RESEND) {
-        Ok(_) => Ok(()),
-        // Linux before 6.9.
-        Err(rustix::io::Errno::INVAL) => {
-            log::warn!(
-                "this kernel cannot send requests again: a read that was under way when secretsd \
-                 ended may hang until its process is killed"
-            );
-            Ok(())
-        }
-        Err(errno) => Err(errno.into()),
-    }
+    let mut answer = vec![0; 4096];
+    let (length, _) = rustix::net::recv(&ours, &mut answer[..], RecvFlags::empty())?;
+    answer.truncate(length);
+    Ok((session, ours, answer))
 }
 
 pub(crate) fn run<F: Filesystem>(name: &'static str, session: Session<F>) -> io::Result<()> {

@@ -6,47 +6,64 @@ mod harness;
 mod processes;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use harness::text;
 use processes::Keeper;
 use rustix::mount::UnmountFlags;
 
-/// Readers that open `a` and `b` again and again meanwhile; gives how often they did.
-fn while_others_read<T>(keeper: &mut Keeper, act: impl FnOnce(&mut Keeper) -> T) -> (T, usize) {
-    let done = AtomicBool::new(false);
-    let paths = ["a", "b"].map(|name| (name, keeper.path(name)));
-    std::thread::scope(|scope| {
-        let readers = paths.map(|(name, path)| {
-            let done = &done;
-            scope.spawn(move || {
-                let mut reads = 0;
-                while !done.load(Ordering::SeqCst) {
-                    assert_eq!(text(&path), Ok(name.to_owned()), "after {reads} reads");
-                    reads += 1;
-                }
-                reads
-            })
-        });
-        let given = {
-            let _done = Done(&done, keeper.path("").parent().unwrap().to_owned());
-            act(keeper)
-        };
-        let reads = readers.map(|reader| reader.join().unwrap());
-        (given, reads.iter().sum())
-    })
+/// What readers do beside a test.
+struct Readers {
+    reads: AtomicUsize,
+    end: AtomicBool,
+    master: PathBuf,
+}
+
+impl Readers {
+    /// Waits until there was another read, or a reader has failed.
+    fn wait(&self) {
+        let before = self.reads.load(Ordering::SeqCst);
+        while self.reads.load(Ordering::SeqCst) == before && !self.end.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// Ends the readers; those of a test that failed too, whom nobody may answer any more.
-struct Done<'a>(&'a AtomicBool, PathBuf);
+struct End<'a>(&'a Readers);
 
-impl Drop for Done<'_> {
+impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.end.store(true, Ordering::SeqCst);
         if std::thread::panicking() {
-            let _ = rustix::mount::unmount(&self.1, UnmountFlags::FORCE);
+            let _ = rustix::mount::unmount(&self.0.master, UnmountFlags::FORCE);
         }
     }
+}
+
+/// Opens and reads `a` and `b` again and again meanwhile: nobody sees an error.
+fn while_others_read<T>(keeper: &mut Keeper, act: impl FnOnce(&mut Keeper, &Readers) -> T) -> T {
+    let readers = Readers {
+        reads: AtomicUsize::new(0),
+        end: AtomicBool::new(false),
+        master: keeper.master().to_owned(),
+    };
+    let paths = ["a", "b"].map(|name| (name, keeper.path(name)));
+    std::thread::scope(|scope| {
+        for (name, path) in paths {
+            let readers = &readers;
+            scope.spawn(move || {
+                let _end = End(readers);
+                while !readers.end.load(Ordering::SeqCst) {
+                    assert_eq!(text(&path), Ok(name.to_owned()));
+                    readers.reads.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let _end = End(&readers);
+        readers.wait();
+        act(keeper, &readers)
+    })
 }
 
 /// Opens what ends its server; gives what the caller got, and how many servers ended.
@@ -70,22 +87,36 @@ fn open_and_count(keeper: &mut Keeper, name: &str) -> (Result<String, i32>, usiz
 fn a_request_that_crashes_its_handler_gets_an_error_the_second_time_and_others_none() {
     let mut keeper = Keeper::start("resend");
     for name in ["aborts", "panics"] {
-        let (crashed, reads) =
-            while_others_read(&mut keeper, |keeper| open_and_count(keeper, name));
+        let crashed = while_others_read(&mut keeper, |keeper, _| open_and_count(keeper, name));
         assert_eq!(crashed, (Err(libc::EIO), 2), "{name}");
-        assert!(reads > 0);
     }
     assert_eq!(text(&keeper.path("a")), Ok("a".into()));
 }
 
 #[test]
 fn readers_see_nothing_of_a_server_that_is_killed_again_and_again() {
-    let mut keeper = Keeper::start("resend");
-    let ((), reads) = while_others_read(&mut keeper, |keeper| {
-        for _ in 0..20 {
-            keeper.kill();
-            assert!(keeper.next());
-        }
-    });
-    assert!(reads > 20, "{reads}");
+    for how in ["resend", "sweep"] {
+        let mut keeper = Keeper::start(how);
+        while_others_read(&mut keeper, |keeper, readers| {
+            for _ in 0..20 {
+                readers.wait();
+                keeper.kill();
+                assert!(keeper.next());
+            }
+            readers.wait();
+        });
+    }
+}
+
+#[test]
+fn a_read_that_was_under_way_is_answered_by_the_next_server() {
+    for how in ["resend", "sweep"] {
+        let mut keeper = Keeper::start(how);
+        let path = keeper.path("stalls");
+        let reader = std::thread::spawn(move || text(&path));
+        keeper.until_stalled();
+        keeper.kill();
+        assert!(keeper.next());
+        assert_eq!(reader.join().unwrap(), Ok("stalls".into()), "{how}");
+    }
 }

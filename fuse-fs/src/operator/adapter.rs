@@ -19,7 +19,7 @@ use super::names::Names;
 use super::{CtlError, CtlLine, OperatorActs};
 use crate::adapter::{attributes, kind};
 use crate::errno::Refusal;
-use crate::inflight::{InFlight, Noted, Opcode};
+use crate::inflight::{Call, InFlight, Noted};
 use crate::inode::Ino;
 use crate::tree::Attr;
 
@@ -88,8 +88,8 @@ impl OperatorTree {
     }
 
     /// Held until the answer has been sent.
-    fn note(&self, request: &Request, opcode: Opcode, ino: INodeNo) -> Noted {
-        self.in_flight.note(request.unique().0, opcode, Ino(ino.0))
+    fn note(&self, request: &Request, call: Call, ino: INodeNo) -> Noted {
+        self.in_flight.note(request, call, Ino(ino.0))
     }
 
     /// The whole content of a file below `store` or `grants`.
@@ -207,7 +207,7 @@ impl Filesystem for OperatorTree {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _noted = self.note(request, Opcode::Lookup, parent);
+        let _noted = self.note(request, Call::Lookup, parent);
         match self.find(parent.0, name) {
             Ok(attr) => reply.entry(&Duration::ZERO, &attributes(&attr), Generation(0)),
             Err(refusal) => reply.error(refusal.into()),
@@ -215,7 +215,7 @@ impl Filesystem for OperatorTree {
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let _noted = self.note(request, Opcode::Getattr, ino);
+        let _noted = self.note(request, Call::Getattr, ino);
         match self.attr(ino.0) {
             Ok(attr) => reply.attr(&Duration::ZERO, &attributes(&attr)),
             Err(refusal) => reply.error(refusal.into()),
@@ -251,7 +251,7 @@ impl Filesystem for OperatorTree {
 
     /// By its own check too: default_permissions let root open what nobody may.
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let _noted = self.note(request, Opcode::Open, ino);
+        let _noted = self.note(request, Call::Open(flags.0), ino);
         let reads = flags.acc_mode() == OpenAccMode::O_RDONLY;
         let writes = flags.acc_mode() == OpenAccMode::O_WRONLY;
         let refused = match ino.0 {
@@ -282,7 +282,7 @@ impl Filesystem for OperatorTree {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _noted = self.note(request, Opcode::Read, ino);
+        let _noted = self.note(request, Call::Read(offset, size), ino);
         match self.content_of(ino.0) {
             Ok(all) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
@@ -305,7 +305,7 @@ impl Filesystem for OperatorTree {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let noted = self.note(request, Opcode::Write, ino);
+        let noted = self.note(request, Call::Write, ino);
         let line = if ino.0 == CTL {
             CtlLine::parse(data)
         } else {
@@ -345,7 +345,7 @@ impl Filesystem for OperatorTree {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let _noted = self.note(request, Opcode::Readdir, ino);
+        let _noted = self.note(request, Call::Readdir(offset), ino);
         let listed = match self.list(ino.0) {
             Ok(listed) => listed,
             Err(refusal) => return reply.error(refusal.into()),

@@ -22,6 +22,7 @@ pub use self::ctl::CtlLine;
 use crate::handover::Handover;
 use crate::inflight::InFlight;
 use crate::takeover;
+use crate::unanswered;
 
 /// Why something is not done or shown.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,8 @@ pub fn serve_operator(
     let tree = adapter::OperatorTree::start(acts, Arc::clone(&in_flight))?;
     let session = takeover::session(tree, &device, handover.fresh, &begun, 1)?;
     if !handover.fresh {
-        takeover::resume(&device, &in_flight)?;
+        // An operator sees an error, and types it again.
+        unanswered::settle(&device, &in_flight, handover.sweep, |_| Ok(()))?;
     }
     takeover::run("operator", session)
 }

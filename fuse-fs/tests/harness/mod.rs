@@ -291,7 +291,17 @@ fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> OwnedFd {
     )
     .unwrap();
     let memfd = rustix::fs::memfd_create("init", MemfdFlags::CLOEXEC).unwrap();
-    fuse_fs::serve(tree, device, views, &Handover { fresh: true, memfd }).unwrap();
+    fuse_fs::serve(
+        tree,
+        device,
+        views,
+        &Handover {
+            fresh: true,
+            memfd,
+            sweep: false,
+        },
+    )
+    .unwrap();
     mount
 }
 

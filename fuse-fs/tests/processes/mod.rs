@@ -4,18 +4,19 @@
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fuse_fs::{Access, Handover, InstanceKey, Membership, Unwritten, Views, Witness};
-use model::{Modes, SecretName, Tree};
+use fuse_fs::{Access, AccessKind, Handover, InstanceKey, Membership, Unwritten, Views, Witness};
+use model::{Modes, Tree};
 use rustix::fs::MemfdFlags;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 use store::{Cipher, Operator, SecretBytes, SetOptions, Store, Value};
 use sys::process::{Child, ExitStatus, Spawn};
 
-/// What each server shows. The last two are never read: their witness ends the process.
-const SECRETS: [&str; 4] = ["a", "b", "aborts", "panics"];
+/// What each server shows. The first server never answers a read of `stalls`; the last two end their
+/// server.
+const SECRETS: [&str; 5] = ["a", "b", "stalls each", "aborts", "panics"];
 
 /// What the injector and the keeper do: holds a connection, and starts its servers.
 pub struct Keeper {
@@ -31,7 +32,7 @@ pub struct Keeper {
 pub struct Server {
     pub child: Child,
     /// It ends when this does.
-    _link: UnixStream,
+    link: UnixStream,
 }
 
 impl Keeper {
@@ -84,7 +85,7 @@ impl Keeper {
         drop(theirs);
         let is_there = link.read_exact(&mut [0]).is_ok();
         let child = child.unwrap();
-        self.server = Some(Server { child, _link: link });
+        self.server = Some(Server { child, link });
         is_there
     }
 
@@ -100,6 +101,16 @@ impl Keeper {
     pub fn wait(&mut self) -> Option<ExitStatus> {
         let mut server = self.server.take()?;
         Some(server.child.wait().unwrap())
+    }
+
+    /// Waits until the first server keeps a reader waiting.
+    pub fn until_stalled(&mut self) {
+        let server = self.server.as_mut().unwrap();
+        server.link.read_exact(&mut [0]).unwrap();
+    }
+
+    pub fn master(&self) -> &Path {
+        &self.folder
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -132,11 +143,23 @@ impl Membership for Anybody {
 }
 
 /// Ends the process at the names that say so.
-struct Bomb;
+struct Bomb {
+    /// Where to say that a reader is being kept waiting.
+    stalls: Option<UnixStream>,
+}
 
 impl Witness for Bomb {
     fn access(&self, access: &Access<'_>) -> Result<(), Unwritten> {
         match access.secret.as_str() {
+            "stalls" if access.kind == AccessKind::Read => {
+                if let Some(mut link) = self.stalls.as_ref() {
+                    link.write_all(b"!").unwrap();
+                    loop {
+                        std::thread::park();
+                    }
+                }
+                Ok(())
+            }
             "aborts" => std::process::abort(),
             "panics" => panic!("as asked"),
             _ => Ok(()),
@@ -145,7 +168,7 @@ impl Witness for Bomb {
 }
 
 /// Shows [`SECRETS`] to instance 7, each with its own name as its value.
-fn views() -> (Store, Operator, Arc<Views>) {
+fn views(stalls: Option<UnixStream>) -> (Store, Operator, Arc<Views>) {
     let store = Store::in_memory(Cipher::default());
     let root = sys::peer::PeerCredentials {
         pid: 1,
@@ -153,7 +176,7 @@ fn views() -> (Store, Operator, Arc<Views>) {
         gid: 0,
     };
     let operator = Operator::authenticate(&root, &[], None).unwrap();
-    let names = SECRETS.map(|name| name.parse::<SecretName>().unwrap());
+    let names = SECRETS.map(|words| crate::harness::asked(words).name);
     for name in &names {
         let value = Value::Single(SecretBytes::from(name.as_str().as_bytes()));
         store
@@ -164,7 +187,7 @@ fn views() -> (Store, Operator, Arc<Views>) {
     store
         .grant(&operator, &web, &names, None, Default::default())
         .unwrap();
-    let views = Views::new(store.clone(), Arc::new(Anybody), Arc::new(Bomb));
+    let views = Views::new(store.clone(), Arc::new(Anybody), Arc::new(Bomb { stalls }));
     let spec = fuse_fs::InstanceSpec {
         number: 7,
         service: web,
@@ -199,10 +222,15 @@ fn server() {
         fds.swap_remove(at).1
     };
     let (device, memfd, link) = (take("device"), take("memfd"), take("link"));
-    let (_store, _operator, views) = views();
-    let fresh = how == "fresh";
-    fuse_fs::serve(Tree::Secret, device, &views, &Handover { fresh, memfd }).unwrap();
     let mut link = UnixStream::from(link);
+    let stalls = (how == "fresh").then(|| link.try_clone().unwrap());
+    let (_store, _operator, views) = views(stalls);
+    let handover = Handover {
+        fresh: how == "fresh",
+        memfd,
+        sweep: how == "sweep",
+    };
+    fuse_fs::serve(Tree::Secret, device, &views, &handover).unwrap();
     link.write_all(b".").unwrap();
     let _ = link.read(&mut [0]);
 }
