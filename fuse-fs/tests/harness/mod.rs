@@ -221,6 +221,11 @@ impl Host {
         self.views.make(self.spec(secrets, config)).unwrap();
     }
 
+    /// A secret's path of any instance.
+    pub fn secret_of(&self, instance: u32, name: &str) -> PathBuf {
+        self.folder.join(format!("secret/{instance}")).join(name)
+    }
+
     /// A path of instance 7.
     pub fn secret(&self, name: &str) -> PathBuf {
         self.folder.join("secret/7").join(name)
