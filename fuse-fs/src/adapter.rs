@@ -21,9 +21,10 @@ use fuser::{
 use model::Tree;
 
 use crate::errno::Refusal;
+use crate::inflight::{Call, InFlight, Noted};
 use crate::inode::Ino;
 use crate::takeover::LONG;
-use crate::tree::{Attr, Caller, OpenAs, Part, Ttl, Views};
+use crate::tree::{Attr, Caller, OpenAs, Part, Ttl, Turn, Views};
 
 /// A ring is one byte.
 const MAX_WRITE: u32 = 4096;
@@ -36,11 +37,27 @@ const BLOCK: u32 = 4096;
 pub(crate) struct Adapter {
     tree: Tree,
     views: Arc<Views>,
+    in_flight: Arc<InFlight>,
 }
 
 impl Adapter {
-    pub fn new(tree: Tree, views: Arc<Views>) -> Adapter {
-        Adapter { tree, views }
+    pub fn new(tree: Tree, views: Arc<Views>, in_flight: Arc<InFlight>) -> Adapter {
+        Adapter {
+            tree,
+            views,
+            in_flight,
+        }
+    }
+
+    /// Held until the answer has been sent.
+    fn begin(&self, request: &Request, call: Call, ino: INodeNo) -> (Turn<'_>, Noted) {
+        let unique = request.unique().0;
+        let turn = if self.in_flight.is_suspect(unique) {
+            self.views.turn_alone()
+        } else {
+            self.views.turn()
+        };
+        (turn, self.in_flight.note(request, call, Ino(ino.0)))
     }
 }
 
@@ -70,7 +87,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.views.turn();
+        let _begun = self.begin(request, Call::Lookup, parent);
         match self
             .views
             .lookup(self.tree, caller(request), Ino(parent.0), name)
@@ -91,8 +108,8 @@ impl Filesystem for Adapter {
         self.views.forget(self.tree, Ino(ino.0), count);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.views.turn();
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _begun = self.begin(request, Call::Getattr, ino);
         match self.views.attr(self.tree, Ino(ino.0)) {
             Ok(attr) => reply.attr(&LONG, &attributes(&attr)),
             Err(refusal) => reply.error(refusal.into()),
@@ -103,7 +120,7 @@ impl Filesystem for Adapter {
         if self.tree == Tree::Config {
             return reply.error(Refusal::LeftToKernel.into());
         }
-        let _turn = self.views.turn();
+        let _begun = self.begin(request, Call::Open(flags.0), ino);
         let cached = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
         // Only the superblock is writable, and only root gets at it without a clone: a ring.
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
@@ -133,7 +150,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = self.views.turn();
+        let _begun = self.begin(request, Call::Read(offset, size), ino);
         let part = Part { offset, size };
         self.views.read(
             self.tree,
@@ -175,7 +192,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let _turn = self.views.turn();
+        let _begun = self.begin(request, Call::Readdir(offset), ino);
         let folder = Ino(ino.0);
         let listed = match self.views.list(self.tree, caller(request), folder, offset) {
             Ok(listed) => listed,
@@ -207,7 +224,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _turn = self.views.turn();
+        let _begun = self.begin(request, Call::Readdirplus(offset), ino);
         let folder = Ino(ino.0);
         let listed = match self.views.list(self.tree, caller(request), folder, offset) {
             Ok(listed) => listed,

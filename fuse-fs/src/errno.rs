@@ -46,6 +46,9 @@ pub(crate) enum Refusal {
     /// Known to exist, and never readable (`key`).
     #[error("never readable")]
     NeverReadable,
+    /// Two processes have ended in answering it.
+    #[error("crashes its handler")]
+    Crashes,
     /// The kernel goes on by itself, and does not ask again.
     #[error("left to the kernel")]
     LeftToKernel,
@@ -61,7 +64,7 @@ impl From<Refusal> for Errno {
             Refusal::Sealed => libc::ENOKEY,
             Refusal::ReadOnly => libc::EROFS,
             Refusal::NotFolder => libc::ENOTDIR,
-            Refusal::Unreadable | Refusal::Unwritten => libc::EIO,
+            Refusal::Unreadable | Refusal::Unwritten | Refusal::Crashes => libc::EIO,
             Refusal::NoTerminal => libc::ENOTTY,
             Refusal::Invalid => libc::EINVAL,
             Refusal::Busy => libc::EBUSY,

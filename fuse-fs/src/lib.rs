@@ -11,6 +11,8 @@
 
 mod adapter;
 mod errno;
+mod handover;
+mod inflight;
 mod inode;
 mod kernel;
 mod live;
@@ -19,11 +21,13 @@ mod pool;
 mod spec;
 mod takeover;
 mod tree;
+mod unanswered;
 
+pub use handover::Handover;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
     Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,
     RingPath, SecretSpec, Touched, Unwritten, ViewsStatus, Witness,
 };
-pub use takeover::{Handover, serve};
+pub use takeover::serve;
 pub use tree::Views;

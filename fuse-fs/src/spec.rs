@@ -170,7 +170,8 @@ pub struct Touched {
     /// be given to [`Views::forget_gone`](crate::Views::forget_gone) then.
     pub gone: Gone,
     /// Instances whose kernel caches could not be brought up to date in time, because a process of
-    /// theirs holds the folder's lock. They alone may see an old name.
+    /// theirs holds the folder's lock. They alone may see an old name. Their watchers cannot be woken
+    /// until [`Views::when_forgotten`](crate::Views::when_forgotten) says so.
     pub stuck: Vec<(u32, ServiceName)>,
     /// All entries of each instance that got new ones.
     pub new_entries: Vec<(u32, Vec<Entry>)>,

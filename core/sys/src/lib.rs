@@ -16,4 +16,5 @@ pub mod peer;
 pub mod process;
 pub mod reader;
 pub mod sandbox;
+pub mod shared;
 pub mod users;

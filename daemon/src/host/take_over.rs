@@ -165,7 +165,11 @@ fn serve(host: &Arc<Host>, one: Brought) -> io::Result<OwnedFd> {
         memfd,
         fresh,
     } = one;
-    let handover = Handover { fresh, memfd };
+    let handover = Handover {
+        fresh,
+        memfd,
+        sweep: false,
+    };
     match name {
         "secret" => fuse_fs::serve(Tree::Secret, device, &host.views, &handover)?,
         "config" => fuse_fs::serve(Tree::Config, device, &host.views, &handover)?,

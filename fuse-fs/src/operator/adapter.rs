@@ -19,6 +19,7 @@ use super::names::Names;
 use super::{CtlError, CtlLine, OperatorActs};
 use crate::adapter::{attributes, kind};
 use crate::errno::Refusal;
+use crate::inflight::{Call, InFlight, Noted};
 use crate::inode::Ino;
 use crate::tree::Attr;
 
@@ -46,6 +47,7 @@ struct Written {
     uid: u32,
     length: u32,
     reply: ReplyWrite,
+    _noted: Noted,
 }
 
 /// The operators' tree.
@@ -53,11 +55,15 @@ pub(super) struct OperatorTree {
     acts: Arc<dyn OperatorActs>,
     names: Mutex<Names>,
     commands: SyncSender<Written>,
+    in_flight: Arc<InFlight>,
 }
 
 impl OperatorTree {
     /// Starts the worker that does what is written to `ctl`: a handler waits for no disk.
-    pub fn start(acts: Arc<dyn OperatorActs>) -> io::Result<OperatorTree> {
+    pub fn start(
+        acts: Arc<dyn OperatorActs>,
+        in_flight: Arc<InFlight>,
+    ) -> io::Result<OperatorTree> {
         let (commands, queue) = sync_channel::<Written>(QUEUE);
         let worker = Arc::clone(&acts);
         std::thread::Builder::new()
@@ -75,9 +81,15 @@ impl OperatorTree {
             })?;
         Ok(OperatorTree {
             acts,
+            in_flight,
             names: Mutex::new(Names::new()),
             commands,
         })
+    }
+
+    /// Held until the answer has been sent.
+    fn note(&self, request: &Request, call: Call, ino: INodeNo) -> Noted {
+        self.in_flight.note(request, call, Ino(ino.0))
     }
 
     /// The whole content of a file below `store` or `grants`.
@@ -194,14 +206,16 @@ impl Filesystem for OperatorTree {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _noted = self.note(request, Call::Lookup, parent);
         match self.find(parent.0, name) {
             Ok(attr) => reply.entry(&Duration::ZERO, &attributes(&attr), Generation(0)),
             Err(refusal) => reply.error(refusal.into()),
         }
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _noted = self.note(request, Call::Getattr, ino);
         match self.attr(ino.0) {
             Ok(attr) => reply.attr(&Duration::ZERO, &attributes(&attr)),
             Err(refusal) => reply.error(refusal.into()),
@@ -237,6 +251,7 @@ impl Filesystem for OperatorTree {
 
     /// By its own check too: default_permissions let root open what nobody may.
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _noted = self.note(request, Call::Open(flags.0), ino);
         let reads = flags.acc_mode() == OpenAccMode::O_RDONLY;
         let writes = flags.acc_mode() == OpenAccMode::O_WRONLY;
         let refused = match ino.0 {
@@ -258,7 +273,7 @@ impl Filesystem for OperatorTree {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -267,6 +282,7 @@ impl Filesystem for OperatorTree {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _noted = self.note(request, Call::Read(offset, size), ino);
         match self.content_of(ino.0) {
             Ok(all) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
@@ -289,6 +305,7 @@ impl Filesystem for OperatorTree {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let noted = self.note(request, Call::Write, ino);
         let line = if ino.0 == CTL {
             CtlLine::parse(data)
         } else {
@@ -302,6 +319,7 @@ impl Filesystem for OperatorTree {
             uid: request.uid(),
             length: u32::try_from(data.len()).unwrap_or(0),
             reply,
+            _noted: noted,
         };
         if let Err(full) = self.commands.try_send(written) {
             let (std::sync::mpsc::TrySendError::Full(written)
@@ -321,12 +339,13 @@ impl Filesystem for OperatorTree {
 
     fn readdir(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let _noted = self.note(request, Call::Readdir(offset), ino);
         let listed = match self.list(ino.0) {
             Ok(listed) => listed,
             Err(refusal) => return reply.error(refusal.into()),

@@ -19,7 +19,10 @@ use std::sync::Arc;
 use model::{SecretName, ServiceName};
 
 pub use self::ctl::CtlLine;
-use crate::takeover::{self, Handover};
+use crate::handover::Handover;
+use crate::inflight::InFlight;
+use crate::takeover;
+use crate::unanswered;
 
 /// Why something is not done or shown.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +77,13 @@ pub fn serve_operator(
     acts: Arc<dyn OperatorActs>,
     handover: &Handover,
 ) -> io::Result<()> {
-    let tree = adapter::OperatorTree::start(acts)?;
-    let session = takeover::session(tree, &device, handover, 1)?;
-    takeover::resend(&device, handover)?;
+    let begun = takeover::begin(&device, handover)?;
+    let in_flight = Arc::new(InFlight::of(&handover.memfd)?);
+    let tree = adapter::OperatorTree::start(acts, Arc::clone(&in_flight))?;
+    let session = takeover::session(tree, &device, handover.fresh, &begun, 1)?;
+    if !handover.fresh {
+        // An operator sees an error, and types it again.
+        unanswered::settle(&device, &in_flight, handover.sweep, |_| Ok(()))?;
+    }
     takeover::run("operator", session)
 }

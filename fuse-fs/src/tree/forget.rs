@@ -137,6 +137,13 @@ impl Views {
         self.forget_names(gone.0, SHORT_PATIENCE)
     }
 
+    /// Does `then` as soon as the kernel has forgotten all names of an instance that it was told to
+    /// forget until now: for one that is [stuck](Touched::stuck), when its folder's lock is free, or
+    /// its holder has ended. On a thread that the instance alone waits for.
+    pub fn when_forgotten(&self, instance: u32, then: impl FnOnce() + Send + 'static) {
+        self.pool.submit(instance, then);
+    }
+
     /// May a name be unlinked through the master mount? Only one that is not shown: the kernel and
     /// its watchers learn what is so already.
     pub(crate) fn unlink(&self, tree: Tree, parent: Ino, name: &OsStr) -> Result<(), Refusal> {

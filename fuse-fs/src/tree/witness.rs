@@ -9,10 +9,8 @@ use super::Views;
 use super::ask::Caller;
 use super::instance::{Instance, Slot};
 use crate::errno::Refusal;
+use crate::inflight::RESENT;
 use crate::spec::{Access, AccessKind, AccessVerdict};
-
-/// A request that the kernel sends again has this bit in its number (FUSE_UNIQUE_RESEND).
-const RESENT: u64 = 1 << 63;
 
 /// What was asked for.
 #[derive(Debug, Clone)]

@@ -221,6 +221,11 @@ impl Host {
         self.views.make(self.spec(secrets, config)).unwrap();
     }
 
+    /// A secret's path of any instance.
+    pub fn secret_of(&self, instance: u32, name: &str) -> PathBuf {
+        self.folder.join(format!("secret/{instance}")).join(name)
+    }
+
     /// A path of instance 7.
     pub fn secret(&self, name: &str) -> PathBuf {
         self.folder.join("secret/7").join(name)
@@ -270,7 +275,7 @@ impl Drop for Host {
 }
 
 /// `NAME`, `NAME each` for every read, `NAME previous`.
-fn asked(words: &str) -> SecretSpec {
+pub fn asked(words: &str) -> SecretSpec {
     let (name, how) = words.split_once(' ').unwrap_or((words, ""));
     SecretSpec {
         name: name.parse().unwrap(),
@@ -291,7 +296,17 @@ fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> OwnedFd {
     )
     .unwrap();
     let memfd = rustix::fs::memfd_create("init", MemfdFlags::CLOEXEC).unwrap();
-    fuse_fs::serve(tree, device, views, &Handover { fresh: true, memfd }).unwrap();
+    fuse_fs::serve(
+        tree,
+        device,
+        views,
+        &Handover {
+            fresh: true,
+            memfd,
+            sweep: false,
+        },
+    )
+    .unwrap();
     mount
 }
 

@@ -1,0 +1,300 @@
+//! Requests that are being answered, in memory that outlives this process.
+//!
+//! A request in which a process ended is sent again, to the next one. If it is the request that
+//! crashes its handler, that goes on for ever: so a request that was under way when two processes
+//! ended is answered with EIO. Words of the memfd's second part:
+//!
+//! | words | what |
+//! |---|---|
+//! | 0 | the highest number of a request that was noted |
+//! | 8..136 | 16 requests under way, of 8 words: whether the place is taken, number (0: nothing more is valid), inode, opcode and detail, uid and thread, offset, and two that are unused |
+//! | 256..320 | the last 64 requests during which a process ended, by number |
+//!
+//! A request's number here is the kernel's `unique`. When it is sent again, bit 63 is set in it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fuser::Request;
+use sys::shared::{SharedWords, WORDS};
+
+use crate::inode::Ino;
+
+/// FUSE_UNIQUE_RESEND (linux/fuse.h).
+pub(crate) const RESENT: u64 = 1 << 63;
+/// A multiple of every page size, and beyond what tells how the connection began.
+const OFFSET: u64 = 64 * 1024;
+const UNDER_WAY: std::ops::Range<usize> = 8..136;
+const PLACE: usize = 8;
+const SUSPECTS: std::ops::Range<usize> = 256..320;
+const _: () = assert!(SUSPECTS.end <= WORDS);
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Lookup,
+    Getattr,
+    /// With the caller's flags.
+    Open(i32),
+    /// From where, and how much.
+    Read(u64, u32),
+    Write,
+    /// From where.
+    Readdir(u64),
+    Readdirplus(u64),
+}
+
+impl Call {
+    /// The kernel's opcode, the offset, and what else there is.
+    fn words(self) -> (u32, u64, u32) {
+        match self {
+            Call::Lookup => (1, 0, 0),
+            Call::Getattr => (3, 0, 0),
+            Call::Open(flags) => (14, 0, flags.cast_unsigned()),
+            Call::Read(offset, size) => (15, offset, size),
+            Call::Write => (16, 0, 0),
+            Call::Readdir(offset) => (28, offset, 0),
+            Call::Readdirplus(offset) => (44, offset, 0),
+        }
+    }
+
+    fn from_words(opcode: u32, offset: u64, detail: u32) -> Option<Call> {
+        match opcode {
+            1 => Some(Call::Lookup),
+            3 => Some(Call::Getattr),
+            14 => Some(Call::Open(detail.cast_signed())),
+            15 => Some(Call::Read(offset, detail)),
+            16 => Some(Call::Write),
+            28 => Some(Call::Readdir(offset)),
+            44 => Some(Call::Readdirplus(offset)),
+            _ => None,
+        }
+    }
+}
+
+/// Who asks what of whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asking {
+    /// As the kernel sent it last.
+    pub unique: u64,
+    pub ino: Ino,
+    pub call: Call,
+    pub uid: u32,
+    pub tid: u32,
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub(crate) struct InFlight(SharedWords);
+
+/// A request that was under way when a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub asking: Asking,
+    /// Another process has ended in it already.
+    pub again: bool,
+}
+
+/// A request is under way until this is dropped, or the process ends.
+pub(crate) struct Noted {
+    all: Arc<InFlight>,
+    /// `None`: there was no room.
+    place: Option<usize>,
+}
+
+impl InFlight {
+    /// Of the connection that the memfd belongs to.
+    pub fn of(memfd: &OwnedFd) -> io::Result<InFlight> {
+        Ok(InFlight(SharedWords::map(memfd, OFFSET)?))
+    }
+
+    /// Notes a request, before anything is done for it.
+    pub fn note(self: &Arc<Self>, request: &Request, call: Call, ino: Ino) -> Noted {
+        self.note_this(&Asking {
+            unique: request.unique().0,
+            ino,
+            call,
+            uid: request.uid(),
+            tid: request.pid(),
+        })
+    }
+
+    fn note_this(self: &Arc<Self>, asking: &Asking) -> Noted {
+        let words = self.0.words();
+        let unique = asking.unique;
+        words[0].fetch_max(unique & !RESENT, Ordering::Relaxed);
+        let place = UNDER_WAY.step_by(PLACE).find(|place| {
+            words[*place]
+                .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        });
+        if let Some(place) = place {
+            let (opcode, offset, detail) = asking.call.words();
+            let put = |at: usize, word| words[place + at].store(word, Ordering::Relaxed);
+            put(2, asking.ino.0);
+            put(3, both(opcode, detail));
+            put(4, both(asking.uid, asking.tid));
+            put(5, offset);
+            // Last: with a number, the rest is of that request and not of one before.
+            words[place + 1].store(unique, Ordering::Release);
+        }
+        let all = Arc::clone(self);
+        Noted { all, place }
+    }
+
+    /// Was it under way when a process ended? It is to be answered while nothing else is, so that
+    /// nothing else is blamed if that happens again.
+    pub fn is_suspect(&self, unique: u64) -> bool {
+        let number = unique & !RESENT;
+        unique != number
+            && self.0.words()[SUSPECTS]
+                .iter()
+                .any(|one| load(one) == number)
+    }
+
+    /// The highest number that was noted.
+    pub fn highest(&self) -> u64 {
+        self.0.words()[0].load(Ordering::Relaxed)
+    }
+
+    /// What was under way when the process before this one ended; from now on nothing is. Nobody may
+    /// serve the connection meanwhile.
+    pub fn take_left(&self) -> Vec<Left> {
+        let words = self.0.words();
+        let mut suspects: Vec<u64> = words[SUSPECTS].iter().map(load).collect();
+        let mut left = Vec::new();
+        for place in words[UNDER_WAY].chunks_exact(PLACE) {
+            let unique = place[1].swap(0, Ordering::AcqRel);
+            let [(opcode, detail), (uid, tid)] =
+                [&place[3], &place[4]].map(|word| halves(load(word)));
+            let call = Call::from_words(opcode, load(&place[5]), detail);
+            let ino = Ino(load(&place[2]));
+            place[0].store(0, Ordering::Release);
+            let Some(call) = call.filter(|_| unique != 0) else {
+                continue;
+            };
+            let number = unique & !RESENT;
+            left.push(Left {
+                asking: Asking {
+                    unique,
+                    ino,
+                    call,
+                    uid,
+                    tid,
+                },
+                again: suspects.contains(&number),
+            });
+            suspects.rotate_right(1);
+            suspects[0] = number;
+        }
+        for (word, suspect) in words[SUSPECTS].iter().zip(suspects) {
+            word.store(suspect, Ordering::Relaxed);
+        }
+        left
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        // A handler that panics would leave one thread less to serve, and in the end nobody, while
+        // the process lives: the next process does better.
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+        if let Some(place) = self.place {
+            let words = self.all.0.words();
+            words[place + 1].store(0, Ordering::Release);
+            words[place].store(0, Ordering::Release);
+        }
+    }
+}
+
+fn both(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}
+
+fn load(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn memfd() -> OwnedFd {
+        rustix::fs::memfd_create("t", rustix::fs::MemfdFlags::CLOEXEC).unwrap()
+    }
+
+    fn asking(unique: u64, call: Call) -> Asking {
+        Asking {
+            unique,
+            ino: Ino(unique * 1000),
+            call,
+            uid: 7,
+            tid: u32::MAX,
+        }
+    }
+
+    #[test]
+    fn what_was_answered_is_not_under_way_any_more() {
+        let memfd = memfd();
+        let ours = Arc::new(InFlight::of(&memfd).unwrap());
+        let calls = [
+            Call::Lookup,
+            Call::Getattr,
+            Call::Open(-1),
+            Call::Read(u64::MAX, u32::MAX),
+            Call::Write,
+            Call::Readdir(3),
+            Call::Readdirplus(4),
+        ];
+        let all: Vec<_> = calls
+            .into_iter()
+            .zip(1..)
+            .map(|(call, unique)| asking(2 * unique, call))
+            .collect();
+        let noted: Vec<_> = all.iter().map(|one| ours.note_this(one)).collect();
+        drop(ours.note_this(&asking(100, Call::Lookup)));
+        assert_eq!(ours.highest(), 100);
+        let next = InFlight::of(&memfd).unwrap();
+        let left: Vec<_> = next.take_left().iter().map(|left| left.asking).collect();
+        assert_eq!(left, all);
+        assert_eq!(next.take_left(), []);
+        drop(noted);
+    }
+
+    #[test]
+    fn a_request_that_two_processes_ended_in_is_known_also_when_sent_again() {
+        let memfd = memfd();
+        for (unique, again) in [(6, false), (6 | RESENT, true)] {
+            let one = Arc::new(InFlight::of(&memfd).unwrap());
+            let asking = Asking {
+                unique,
+                ..asking(6, Call::Getattr)
+            };
+            std::mem::forget(one.note_this(&asking));
+            let left = InFlight::of(&memfd).unwrap().take_left();
+            assert_eq!(left, [Left { asking, again }]);
+            assert!(one.is_suspect(6 | RESENT) && !one.is_suspect(8 | RESENT));
+        }
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_answered_all_the_same() {
+        let memfd = memfd();
+        let ours = Arc::new(InFlight::of(&memfd).unwrap());
+        let all: Vec<_> = (1..100)
+            .map(|one| ours.note_this(&asking(2 * one, Call::Lookup)))
+            .collect();
+        assert_eq!(ours.take_left().len(), UNDER_WAY.len() / PLACE);
+        drop(all);
+        assert_eq!(ours.highest(), 198);
+    }
+}
