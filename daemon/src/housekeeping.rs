@@ -65,7 +65,8 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
                     Ok(count) => log::info!("{count} old versions are gone"),
                     Err(error) => log::warn!("old versions stay: {error}"),
                 }
-                host.housekeeping.wait(over.next.unwrap_or(ROUND).min(ROUND));
+                host.housekeeping
+                    .wait(over.next.unwrap_or(ROUND).min(ROUND));
             }
         })?;
     Ok(())

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use control::inner::{Entry, Link, Reply, RingTarget, Role, ToInjector, VERSION};
+use control::inner::{Entry, Link, NameVersion, Reply, RingTarget, Role, ToInjector, VERSION};
 use fuse_fs::{RingPath, Touched};
 use model::ServiceName;
 use sys::lock::lock;
@@ -83,13 +83,33 @@ impl Injector {
             .filter(|link| !link.is_closed())
     }
 
-    /// It has handed its connections over by this link.
-    pub fn serves(&self, link: &Link) {
+    /// It has handed its connections over by this link, and learns what an earlier one may not have:
+    /// with `all` the versions that it tells services, unless the store is sealed.
+    pub fn serves(&self, link: &Link, all: Option<Vec<NameVersion>>) {
         lock(&self.state).link = Some(link.clone());
         self.changed.notify_all();
         let unsaid = std::mem::take(&mut *lock(&self.unsaid));
         self.send(Letter {
             entries: unsaid,
+            all_versions: all.is_some(),
+            versions: all.unwrap_or_default(),
+            ..Letter::default()
+        });
+    }
+
+    /// All versions that it tells services.
+    pub fn tell_all_versions(&self, all: Vec<NameVersion>) {
+        self.send(Letter {
+            all_versions: true,
+            versions: all,
+            ..Letter::default()
+        });
+    }
+
+    /// Versions that it did not need to know before.
+    pub fn tell_versions(&self, versions: Vec<NameVersion>) {
+        self.send(Letter {
+            versions,
             ..Letter::default()
         });
     }
@@ -140,14 +160,20 @@ impl Injector {
         Ok(())
     }
 
-    /// Has the injector ring for what changed, and keep entries that are new. Waits until that is
-    /// done, but not longer than [`PATIENCE`].
-    pub fn pass_on(&self, touched: Touched) {
+    /// Has the injector ring for what changed, keep entries that are new, and tell services of the
+    /// versions that names are at now. Waits until that is done, but not longer than [`PATIENCE`].
+    pub fn pass_on(&self, touched: Touched, mut versions: Vec<NameVersion>) {
         warn_of_stuck(&touched.stuck);
+        if touched.rings.is_empty() && touched.unlinks.is_empty() {
+            // Nobody asks for them.
+            versions.clear();
+        }
         self.send(Letter {
             entries: touched.new_entries.into_iter().collect(),
             unlinks: touched.unlinks.into_iter().map(target).collect(),
             rings: touched.rings.into_iter().map(target).collect(),
+            versions,
+            all_versions: false,
         });
     }
 
@@ -188,11 +214,18 @@ struct Letter {
     entries: BTreeMap<u32, Vec<Entry>>,
     unlinks: Vec<RingTarget>,
     rings: Vec<RingTarget>,
+    versions: Vec<NameVersion>,
+    /// These are all versions.
+    all_versions: bool,
 }
 
 impl Letter {
     fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.unlinks.is_empty() && self.rings.is_empty()
+        self.entries.is_empty()
+            && self.unlinks.is_empty()
+            && self.rings.is_empty()
+            && self.versions.is_empty()
+            && !self.all_versions
     }
 
     /// Entries first: what has a number that no registry knows must not be lost.
@@ -214,6 +247,16 @@ impl Letter {
         for targets in self.rings.chunks(TARGETS_OF_A_FRAME) {
             let targets = targets.to_vec();
             log_failure(ask(link, &ToInjector::Ring { targets }));
+        }
+        if !self.versions.is_empty() || self.all_versions {
+            let question = ToInjector::Changed {
+                versions: self.versions,
+                all: self.all_versions,
+            };
+            // The next injector is told all.
+            if let Err(error) = ask(link, &question) {
+                log::info!("not every service was told of a change: {error}");
+            }
         }
     }
 }

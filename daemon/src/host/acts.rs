@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use control::inner::NameVersion;
 use fuse_fs::Touched;
 use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp};
 use store::{
@@ -54,7 +55,7 @@ impl Host {
         for service in allowed {
             log::info!("{}: granted {name} to {service}", operator.name());
             let touched = self.views.granted(service, std::slice::from_ref(name));
-            self.tell(touched);
+            self.tell(touched, self.secrets_at(std::slice::from_ref(name)));
         }
         Ok(meta)
     }
@@ -99,7 +100,8 @@ impl Host {
     fn published(&self, operator: &Operator, meta: &SecretMeta) {
         let (name, version) = (&meta.name, meta.newest().number);
         log::info!("{}: {name} is at version {version}", operator.name());
-        self.tell(self.views.secret_changed(name));
+        let touched = self.views.secret_changed(name);
+        self.tell(touched, self.secrets_at(std::slice::from_ref(name)));
     }
 
     /// Deletes a secret; gives the services that had it.
@@ -112,7 +114,7 @@ impl Host {
         let services = deletion.services().to_vec();
         let touched = self.views.denied(None, std::slice::from_ref(name));
         let durable = deletion.commit();
-        self.tell(touched);
+        self.tell(touched, Vec::new());
         let what = || format!("secret {name}");
         durable.map_err(|source| ActError::NotDurable {
             what: what(),
@@ -136,7 +138,8 @@ impl Host {
         if until.is_some() {
             self.housekeeping.wake();
         }
-        self.tell(self.views.granted(service, names));
+        // An on_change that was skipped for want of one of these is due now.
+        self.tell(self.views.granted(service, names), self.secrets_at(names));
         Ok(())
     }
 
@@ -154,7 +157,7 @@ impl Host {
         let not_granted = revocation.not_granted().to_vec();
         let touched = self.views.denied(Some(service), &revoked);
         let durable = revocation.commit();
-        self.tell(touched);
+        self.tell(touched, Vec::new());
         let what = || format!("{} of {service}", list(&revoked));
         durable.map_err(|source| ActError::NotDurable {
             what: what(),
@@ -192,14 +195,15 @@ impl Host {
             }
         }
         self.injector
-            .pass_on(self.views.denied(Some(service), names));
+            .pass_on(self.views.denied(Some(service), names), Vec::new());
     }
 
     /// Tells the injector what has changed, and the kernel which names are no more. In this order:
     /// a name that is unlinked while the kernel knows it is a DELETE for its watchers.
-    pub(super) fn tell(&self, mut touched: Touched) {
+    /// `versions` are those of what has changed, for services with an on_change.
+    pub(super) fn tell(&self, mut touched: Touched, versions: Vec<NameVersion>) {
         let gone = std::mem::take(&mut touched.gone);
-        self.injector.pass_on(touched);
+        self.injector.pass_on(touched, versions);
         injector::warn_of_stuck(&self.views.forget_gone(gone));
     }
 
@@ -237,8 +241,8 @@ impl Host {
 
     fn config_changed(&self, operator: &Operator, name: &ConfigName, what: &str) {
         log::info!("{}: {what} config {name}", operator.name());
-        self.injector
-            .pass_on(self.views.configs_changed(std::slice::from_ref(name)));
+        let touched = self.views.configs_changed(std::slice::from_ref(name));
+        self.injector.pass_on(touched, self.config_at(name));
     }
 
     /// Forgets all keys, and takes what is cached of the views out of the kernel.
@@ -262,7 +266,10 @@ impl Host {
         }
         self.remark(report.warnings.clone());
         self.carry_holds();
-        self.tell(self.views.unsealed());
+        self.tell(self.views.unsealed(), Vec::new());
+        if let Some(all) = self.all_at() {
+            self.injector.tell_all_versions(all);
+        }
         self.housekeeping.wake();
         Ok(report)
     }

@@ -1,6 +1,6 @@
 //! What the injector asks of us: serve its connections, make a view, change it, forget it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use control::inner::{
-    Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply, ToInjector,
+    ChangeOutcome, Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply,
+    ToInjector,
 };
 use fuse_fs::{Handover, InstanceSpec, MakeError};
 use model::{SecretName, Tree};
@@ -17,6 +18,7 @@ use store::Denied;
 use sys::lock::lock;
 
 use super::operator_tree::OperatorTree;
+use super::versions::{Followed, followed};
 use super::{Host, ourselves};
 use crate::injector::{ask, ask_with};
 
@@ -29,8 +31,22 @@ pub(crate) struct Served {
     /// The memfd of each connection: how it is known again. Kept open, so that no other file can
     /// have its inode number meanwhile.
     connections: Vec<OwnedFd>,
-    instances: BTreeSet<u32>,
+    pub(super) instances: BTreeMap<u32, Known>,
     carried: Carried,
+}
+
+/// What is known of an instance that is served.
+pub(super) struct Known {
+    /// The names whose versions it is told.
+    pub follows: Vec<Followed>,
+}
+
+impl Known {
+    fn new(record: &InstanceRecord) -> Known {
+        Known {
+            follows: followed(record),
+        }
+    }
 }
 
 /// Versions that instances may have had open before this secretsd began. Their opens were never
@@ -77,6 +93,22 @@ pub(crate) fn answer(
             host.end(number);
             Reply::Ok
         }
+        FromInjector::Outcome(outcome) => {
+            let ChangeOutcome {
+                number,
+                service,
+                act,
+                outcome,
+                why,
+            } = outcome;
+            let why = if why.is_empty() {
+                why
+            } else {
+                format!(": {why}")
+            };
+            log::info!("instance {number} of {service}: on_change, {act}: {outcome}{why}");
+            Reply::Ok
+        }
     }
 }
 
@@ -105,14 +137,19 @@ fn take_over(
             crate::device::minor_at(&host.secret_mount).map_err(|error| error.to_string())?;
         host.membership.set_secret_device(minor);
     }
-    let there: BTreeSet<u32> = records.iter().map(|record| record.number).collect();
-    for number in served.instances.difference(&there) {
-        host.views.end(*number);
+    let there: BTreeMap<u32, Known> = records
+        .iter()
+        .map(|record| (record.number, Known::new(record)))
+        .collect();
+    for number in served.instances.keys() {
+        if !there.contains_key(number) {
+            host.views.end(*number);
+        }
     }
     let mut grown = Vec::new();
     for record in records
         .iter()
-        .filter(|record| !served.instances.contains(&record.number))
+        .filter(|record| !served.instances.contains_key(&record.number))
     {
         let (number, service) = (record.number, &record.service);
         let entries = host
@@ -151,7 +188,7 @@ fn take_over(
     for (number, entries) in grown {
         ask(link, &ToInjector::Entries { number, entries })?;
     }
-    host.injector.serves(link);
+    host.injector.serves(link, host.all_at());
     Ok(())
 }
 
@@ -257,7 +294,12 @@ impl Host {
             Ok(entries) => entries,
             Err(error) => return refused(record, error),
         };
-        lock(&self.served).instances.insert(number);
+        let known = Known::new(record);
+        // Before the injector tells the new instance how things stand.
+        if let Some(versions) = self.at(known.follows.clone()) {
+            self.injector.tell_versions(versions);
+        }
+        lock(&self.served).instances.insert(number, known);
         log::info!("instance {number} of {service} is made");
         Reply::Made { number, entries }
     }
@@ -270,7 +312,7 @@ impl Host {
             .reload(record.number, config, from, record.reloads)
         {
             Ok(touched) => {
-                self.tell(touched);
+                self.tell(touched, Vec::new());
                 Reply::Ok
             }
             Err(error) => refused(record, error),

@@ -37,7 +37,7 @@ fn served(dir: &Path, gate: &Arc<Mutex<()>>) -> (Injector, Receiver<ToInjector>)
     let (said, heard) = channel();
     injector(&socket, said, Arc::clone(gate));
     let injector = Injector::new(socket.clone());
-    injector.serves(&Link::connect(&socket).unwrap());
+    injector.serves(&Link::connect(&socket).unwrap(), None);
     (injector, heard)
 }
 
@@ -48,10 +48,10 @@ fn a_ring_that_hangs_holds_nobody_up_for_longer_than_a_second() {
     let (injector, heard) = served(dir.path(), &gate);
     let closed = lock(&gate);
     let start = Instant::now();
-    injector.pass_on(ring("1/a"));
+    injector.pass_on(ring("1/a"), Vec::new());
     assert!(start.elapsed() < PATIENCE * 2);
     // Another one goes out meanwhile.
-    injector.pass_on(ring("2/a"));
+    injector.pass_on(ring("2/a"), Vec::new());
     for path in ["1/a", "2/a"] {
         match heard.recv().unwrap() {
             ToInjector::Ring { targets } => assert_eq!(targets[0].path, Path::new(path)),
@@ -65,9 +65,9 @@ fn a_ring_that_hangs_holds_nobody_up_for_longer_than_a_second() {
 fn rings_that_are_answered_are_done_when_it_returns() {
     let dir = tempfile::tempdir().unwrap();
     let (injector, heard) = served(dir.path(), &Arc::default());
-    injector.pass_on(ring("1/a"));
+    injector.pass_on(ring("1/a"), Vec::new());
     assert!(matches!(heard.try_recv(), Ok(ToInjector::Ring { .. })));
-    injector.pass_on(Touched::default());
+    injector.pass_on(Touched::default(), Vec::new());
     assert!(
         heard.try_recv().is_err(),
         "nothing to say, and something was said"
@@ -98,10 +98,10 @@ fn entries_that_nobody_took_go_to_the_next_injector() {
         new_entries: vec![(7, vec![entry.clone()])],
         ..Touched::default()
     };
-    injector_.pass_on(grown);
+    injector_.pass_on(grown, Vec::new());
     let (said, heard) = channel();
     injector(&socket, said, Arc::default());
-    injector_.serves(&Link::connect(&socket).unwrap());
+    injector_.serves(&Link::connect(&socket).unwrap(), None);
     match heard.recv().unwrap() {
         ToInjector::Entries { number, entries } => {
             assert_eq!((number, entries), (7, vec![entry]));

@@ -3,6 +3,7 @@
 //! is in the registry and at the keeper.
 
 mod bell;
+mod changes;
 mod connections;
 mod daemon;
 mod instances;
@@ -19,6 +20,7 @@ use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
 use sys::lock::{lock, read, write};
 
 use self::bell::Bell;
+use self::changes::Newest;
 use self::connections::Connections;
 use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
@@ -65,6 +67,7 @@ struct Injector {
     held: Held,
     daemon: Daemon,
     instances: Instances,
+    newest: Newest,
     bell: Arc<Bell>,
     watch: Watch,
 }
@@ -112,6 +115,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         held,
         daemon: Daemon::default(),
         instances,
+        newest: Newest::default(),
         bell: Arc::default(),
         watch: Watch::new()?,
     });
@@ -234,6 +238,8 @@ impl Injector {
             ToInjector::Entries { number, entries } if is_daemon => {
                 reply(self.instances.entries(number, entries))
             }
+            ToInjector::Changed { versions, all } if is_daemon => self.changed(versions, all),
+            ToInjector::Outcome(outcome) if is_root => self.outcome(outcome),
             _ => failed("this user may not ask for that"),
         }
     }

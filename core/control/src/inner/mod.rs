@@ -7,9 +7,10 @@
 mod link;
 mod wire;
 
+use std::fmt;
 use std::path::PathBuf;
 
-use model::{Manifest, SecretName, ServiceName, Targets};
+use model::{Manifest, SecretName, ServiceName, Targets, Tree};
 use serde::{Deserialize, Serialize};
 
 pub use link::{Link, LinkError};
@@ -86,6 +87,17 @@ pub enum ToInjector {
         /// All its entries.
         entries: Vec<Entry>,
     },
+    /// Names are at these versions: services whose manifest says `on_change` hear of it, each of its
+    /// own. Versions and no events, so that whoever was away learns the same from the next one.
+    /// secretsd alone.
+    Changed {
+        /// Names and versions.
+        versions: Vec<NameVersion>,
+        /// These are all: a name that is not among them is not there.
+        all: bool,
+    },
+    /// What a supervisor did after a change; answered when secretsd has it. Root alone.
+    Outcome(ChangeOutcome),
 }
 
 /// What secretsd is asked.
@@ -117,6 +129,80 @@ pub enum FromInjector {
         /// Which.
         number: u32,
     },
+    /// What the supervisor of an instance did after a change.
+    Outcome(ChangeOutcome),
+}
+
+/// The version that a secret or a stored config is at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameVersion {
+    /// A secret or a config.
+    pub tree: Tree,
+    /// Its name.
+    pub name: String,
+    /// Its newest version; 0: it is not there.
+    pub version: u64,
+}
+
+/// What became of a manifest's `on_change`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeOutcome {
+    /// The instance; it may have ended meanwhile, by this very act.
+    pub number: u32,
+    /// Its service.
+    pub service: ServiceName,
+    /// What the manifest asks for.
+    pub act: ChangeAct,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Why, if it was not done; never with a value or an argument in it.
+    pub why: String,
+}
+
+/// The kinds of `on_change`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeAct {
+    /// A signal to the service's first process.
+    Signal,
+    /// A command beside the service.
+    Command,
+    /// The service is started again.
+    Restart,
+}
+
+impl fmt::Display for ChangeAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChangeAct::Signal => "signal",
+            ChangeAct::Command => "command",
+            ChangeAct::Restart => "restart",
+        })
+    }
+}
+
+/// How an act went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Tried in vain.
+    Failed,
+    /// Not tried: one of the service's files does not open.
+    Skipped,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Skipped => "skipped",
+        })
+    }
 }
 
 /// An answer, either way.
