@@ -40,6 +40,15 @@ pub(crate) struct Revoked {
     pub not_granted: Vec<SecretName>,
 }
 
+/// Instances that a change has not reached in all ways when the command returns.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    /// They hold a folder of their view locked: old names may still show there, to them alone.
+    pub stale: Vec<(u32, ServiceName)>,
+    /// Their watchers have not heard of it; they will as soon as that is possible.
+    pub unrung: Vec<(u32, ServiceName)>,
+}
+
 impl Host {
     /// Makes a secret, and grants it to `allowed`.
     pub fn create(
@@ -194,17 +203,23 @@ impl Host {
                 self.views.recall(secret);
             }
         }
-        self.injector
-            .pass_on(self.views.denied(Some(service), names), Vec::new());
+        self.tell(self.views.denied(Some(service), names), Vec::new());
     }
 
     /// Tells the injector what has changed, and the kernel which names are no more. In this order:
     /// a name that is unlinked while the kernel knows it is a DELETE for its watchers.
-    /// `versions` are those of what has changed, for services with an on_change.
-    pub(super) fn tell(&self, mut touched: Touched, versions: Vec<NameVersion>) {
+    /// `versions` are those of what has changed, for services with an on_change. Gives the instances
+    /// that are behind.
+    pub(super) fn tell(&self, mut touched: Touched, versions: Vec<NameVersion>) -> Behind {
         let gone = std::mem::take(&mut touched.gone);
-        self.injector.pass_on(touched, versions);
-        injector::warn_of_stuck(&self.views.forget_gone(gone));
+        let mut stale = std::mem::take(&mut touched.stuck);
+        let unrung = self.named(self.injector.pass_on(touched, versions));
+        stale.extend(self.views.forget_gone(gone));
+        stale.sort();
+        stale.dedup();
+        let behind = Behind { stale, unrung };
+        injector::warn_of_behind(&behind);
+        behind
     }
 
     /// Makes a config.
@@ -242,7 +257,7 @@ impl Host {
     fn config_changed(&self, operator: &Operator, name: &ConfigName, what: &str) {
         log::info!("{}: {what} config {name}", operator.name());
         let touched = self.views.configs_changed(std::slice::from_ref(name));
-        self.injector.pass_on(touched, self.config_at(name));
+        self.tell(touched, self.config_at(name));
     }
 
     /// Forgets all keys, and takes what is cached of the views out of the kernel.

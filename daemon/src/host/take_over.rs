@@ -12,7 +12,7 @@ use control::inner::{
     ToInjector,
 };
 use fuse_fs::{Handover, InstanceSpec, MakeError};
-use model::{SecretName, Tree};
+use model::{SecretName, ServiceName, Tree};
 use rustix::fs::MemfdFlags;
 use store::Denied;
 use sys::lock::lock;
@@ -37,6 +37,7 @@ pub(crate) struct Served {
 
 /// What is known of an instance that is served.
 pub(super) struct Known {
+    pub service: ServiceName,
     /// The names whose versions it is told.
     pub follows: Vec<Followed>,
 }
@@ -44,6 +45,7 @@ pub(super) struct Known {
 impl Known {
     fn new(record: &InstanceRecord) -> Known {
         Known {
+            service: record.service.clone(),
             follows: followed(record),
         }
     }
@@ -107,6 +109,13 @@ pub(crate) fn answer(
                 format!(": {why}")
             };
             log::info!("instance {number} of {service}: on_change, {act}: {outcome}{why}");
+            Reply::Ok
+        }
+        FromInjector::CaughtUp { numbers } => {
+            host.injector.caught_up(&numbers);
+            for (number, service) in host.named(numbers) {
+                log::info!("watchers of instance {number} of {service} were told at last");
+            }
             Reply::Ok
         }
     }
@@ -287,6 +296,13 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
 }
 
 impl Host {
+    /// Instances with their services; those that have ended are left out.
+    pub(super) fn named(&self, numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, ServiceName)> {
+        let served = lock(&self.served);
+        let service = |number| Some((number, served.instances.get(&number)?.service.clone()));
+        numbers.into_iter().filter_map(service).collect()
+    }
+
     /// All that the manifest asks for, or nothing.
     fn make(&self, record: &InstanceRecord) -> Reply {
         let (number, service) = (record.number, &record.service);

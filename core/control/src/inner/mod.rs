@@ -65,12 +65,13 @@ pub enum ToInjector {
         /// Where that came from.
         manifest_path: PathBuf,
     },
-    /// Make inotify fire. secretsd alone.
+    /// Make inotify fire. Answered by [`Reply::Late`] if an instance keeps its own waiting. secretsd
+    /// alone.
     Ring {
         /// For these files.
         targets: Vec<RingTarget>,
     },
-    /// Make inotify tell that names are gone. secretsd alone.
+    /// Make inotify tell that names are gone. Answered as `Ring` is. secretsd alone.
     Unlink {
         /// These names.
         targets: Vec<RingTarget>,
@@ -131,6 +132,11 @@ pub enum FromInjector {
     },
     /// What the supervisor of an instance did after a change.
     Outcome(ChangeOutcome),
+    /// Instances that were late have been told everything by now.
+    CaughtUp {
+        /// Which.
+        numbers: Vec<u32>,
+    },
 }
 
 /// The version that a secret or a stored config is at.
@@ -234,6 +240,12 @@ pub enum Reply {
         /// What mends it, where `missing` does not say it.
         hint: Option<String>,
     },
+    /// Done, but for some instances, which hold their folder's lock: they are told as soon as they
+    /// let it go, and then [`FromInjector::CaughtUp`] says so.
+    Late {
+        /// Their numbers.
+        numbers: Vec<u32>,
+    },
     /// All instances.
     Instances {
         /// Their records.
@@ -266,13 +278,31 @@ pub struct MissingGrant {
 }
 
 /// A file of a view, as the bell finds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RingTarget {
     /// `secret` or `config`.
     pub tree: String,
     /// Relative to that tree's master mount.
     pub path: PathBuf,
+}
+
+/// An inode number has the instance's in the bits from here on.
+const INSTANCE_SHIFT: u32 = 44;
+
+impl RingTarget {
+    /// Which instance it belongs to: `7/db_password` and `.inode/NUMBER` belong to one, and nothing
+    /// else does.
+    pub fn instance(&self) -> Option<u32> {
+        let mut parts = self.path.components().map(|part| part.as_os_str().to_str());
+        match parts.next()?? {
+            ".inode" => {
+                let ino: u64 = parts.next()??.parse().ok()?;
+                u32::try_from(ino >> INSTANCE_SHIFT).ok()
+            }
+            number => number.parse().ok(),
+        }
+    }
 }
 
 /// All that outlives the injector and secretsd of an instance; RUN_DIR/instances/NUMBER holds it.
@@ -307,4 +337,27 @@ pub struct InstanceRecord {
     pub entries: Vec<Entry>,
     /// How often its manifest's configuration was replaced while it runs.
     pub reloads: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_tells_its_instance() {
+        for (path, instance) in [
+            ("7/db_password", Some(7)),
+            ("7/tls/cert.pem", Some(7)),
+            (".inode/123145571020801", Some(7)),
+            (".inode/x", None),
+            ("../7", None),
+            ("", None),
+        ] {
+            let target = RingTarget {
+                tree: "secret".to_owned(),
+                path: path.into(),
+            };
+            assert_eq!(target.instance(), instance, "{path}");
+        }
+    }
 }
