@@ -1,8 +1,11 @@
 //! The link to the injector: found again whenever it is lost, and what goes over it without holding
 //! anybody up. The injector answers a ring only when we have answered the kernel, so nobody here
-//! waits for one longer than [`PATIENCE`].
+//! waits for one longer than [`PATIENCE`]. What it has not done by then is kept: it is done later, by
+//! this injector or by the next one.
 
-use std::collections::BTreeMap;
+mod letter;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,19 +13,18 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use control::inner::{Entry, Link, Reply, RingTarget, Role, ToInjector, VERSION};
-use fuse_fs::{RingPath, Touched};
-use model::ServiceName;
+use control::inner::{Link, NameVersion, Reply, Role, ToInjector, VERSION};
+use fuse_fs::Touched;
 use sys::lock::lock;
 
+use self::letter::Letter;
+use crate::host::acts::Behind;
 use crate::host::{Host, take_over};
 
 /// The longest that an operator waits for rings.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Changes whose rings are under way at once; each has a thread. The rings of more are left out.
+/// Changes that are told at once; each has a thread. More wait until one of these is done.
 const AT_ONCE: usize = 32;
-/// A frame to the injector is at most 4 MiB, a path of ours at most some 600 bytes.
-const TARGETS_OF_A_FRAME: usize = 4096;
 /// Between two attempts to find the injector.
 const RETRY: Duration = Duration::from_millis(100);
 /// At the start: how long until somebody listens, and how long until he hands over. The keeper
@@ -37,8 +39,16 @@ pub(crate) struct Injector {
     state: Mutex<State>,
     changed: Condvar,
     sending: Arc<AtomicUsize>,
-    /// Entries that no injector has taken yet, by instance: the registry must not lose them.
-    unsaid: Arc<Mutex<BTreeMap<u32, Vec<Entry>>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What is not done yet.
+#[derive(Debug, Default)]
+struct Kept {
+    /// What no injector has taken.
+    unsent: Letter,
+    /// What this injector does as soon as an instance lets it; and the next one, should it end before.
+    late: Letter,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +77,7 @@ impl Injector {
             state: Mutex::default(),
             changed: Condvar::new(),
             sending: Arc::default(),
-            unsaid: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -83,15 +93,34 @@ impl Injector {
             .filter(|link| !link.is_closed())
     }
 
-    /// It has handed its connections over by this link.
-    pub fn serves(&self, link: &Link) {
+    /// It has handed its connections over by this link, and learns what an earlier one may not have:
+    /// with `all` the versions that it tells services, unless the store is sealed.
+    pub fn serves(&self, link: &Link, all: Option<Vec<NameVersion>>) {
         lock(&self.state).link = Some(link.clone());
         self.changed.notify_all();
-        let unsaid = std::mem::take(&mut *lock(&self.unsaid));
-        self.send(Letter {
-            entries: unsaid,
-            ..Letter::default()
-        });
+        let mut letter = match all {
+            Some(all) => Letter::of_versions(all, true),
+            None => Letter::default(),
+        };
+        let kept = std::mem::take(&mut *lock(&self.kept));
+        letter.keep(kept.late);
+        letter.keep(kept.unsent);
+        self.send(letter);
+    }
+
+    /// These instances were late, and are not any more.
+    pub fn caught_up(&self, instances: &[u32]) {
+        lock(&self.kept).late.forget(instances);
+    }
+
+    /// All versions that it tells services.
+    pub fn tell_all_versions(&self, all: Vec<NameVersion>) {
+        self.send(Letter::of_versions(all, true));
+    }
+
+    /// Versions that it did not need to know before.
+    pub fn tell_versions(&self, versions: Vec<NameVersion>) {
+        self.send(Letter::of_versions(versions, false));
     }
 
     fn listens(&self) {
@@ -140,110 +169,76 @@ impl Injector {
         Ok(())
     }
 
-    /// Has the injector ring for what changed, and keep entries that are new. Waits until that is
-    /// done, but not longer than [`PATIENCE`]. Gives the instances that were not reached.
-    pub fn pass_on(&self, touched: Touched) -> Vec<(u32, ServiceName)> {
-        let stuck = warn_of_stuck(touched.stuck);
-        self.send(Letter {
-            entries: touched.new_entries.into_iter().collect(),
-            unlinks: touched.unlinks.into_iter().map(target).collect(),
-            rings: touched.rings.into_iter().map(target).collect(),
-        });
-        stuck
+    /// Has the injector ring for what changed, keep entries that are new, and tell services of the
+    /// versions that names are at now. Waits until that is done, but not longer than [`PATIENCE`];
+    /// gives the instances whose watchers have not been told by then. They will be.
+    pub fn pass_on(&self, touched: Touched, versions: Vec<NameVersion>) -> BTreeSet<u32> {
+        self.send(Letter::of_change(touched, versions))
     }
 
-    fn send(&self, letter: Letter) {
+    fn send(&self, letter: Letter) -> BTreeSet<u32> {
         if letter.is_empty() {
-            return;
+            return BTreeSet::new();
         }
-        let Some(link) = self.link() else {
-            // Rings wake watchers that are there now; the next injector has no use for them.
-            lock(&self.unsaid).extend(letter.entries);
-            return;
+        let instances = letter.instances();
+        let place = Place::take(&self.sending);
+        let (Some(link), Some(place)) = (self.link(), place) else {
+            lock(&self.kept).unsent.keep(letter);
+            return instances;
         };
-        let Some(place) = Place::take(&self.sending) else {
-            log::warn!("too many rings are waiting; watchers miss a change");
-            lock(&self.unsaid).extend(letter.entries);
-            return;
-        };
-        let unsaid = Arc::clone(&self.unsaid);
-        let (done, is_done) = channel::<()>();
+        let kept = Arc::clone(&self.kept);
+        let (done, is_done) = channel();
         let started = std::thread::Builder::new()
             .name("rings".into())
             .spawn(move || {
                 let _place = place;
-                letter.send(&link, &unsaid);
-                drop(done);
+                let _ = done.send(send(letter, &link, &kept));
+                // What found no place meanwhile.
+                loop {
+                    let unsent = std::mem::take(&mut lock(&kept).unsent);
+                    if unsent.is_empty() {
+                        return;
+                    }
+                    send(unsent, &link, &kept);
+                    if link.is_closed() {
+                        return;
+                    }
+                }
             });
         match started {
-            // What is awaited is the end of the thread's sender: done or not, it says no word.
-            Ok(_) => drop(is_done.recv_timeout(PATIENCE)),
-            Err(error) => log::warn!("no thread for rings: {error}"),
-        }
-    }
-}
-
-/// What a change has to tell the injector.
-#[derive(Debug, Default)]
-struct Letter {
-    entries: BTreeMap<u32, Vec<Entry>>,
-    unlinks: Vec<RingTarget>,
-    rings: Vec<RingTarget>,
-}
-
-impl Letter {
-    fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.unlinks.is_empty() && self.rings.is_empty()
-    }
-
-    /// Entries first: what has a number that no registry knows must not be lost.
-    fn send(self, link: &Link, unsaid: &Mutex<BTreeMap<u32, Vec<Entry>>>) {
-        for (number, entries) in self.entries {
-            let question = ToInjector::Entries { number, entries };
-            if ask(link, &question).is_err()
-                && link.is_closed()
-                && let ToInjector::Entries { number, entries } = question
-            {
-                // Unless newer ones came meanwhile.
-                lock(unsaid).entry(number).or_insert(entries);
+            Ok(_) => is_done.recv_timeout(PATIENCE).unwrap_or(instances),
+            Err(error) => {
+                log::warn!("no thread for rings: {error}");
+                instances
             }
         }
-        for targets in self.unlinks.chunks(TARGETS_OF_A_FRAME) {
-            let targets = targets.to_vec();
-            log_failure(ask(link, &ToInjector::Unlink { targets }));
-        }
-        for targets in self.rings.chunks(TARGETS_OF_A_FRAME) {
-            let targets = targets.to_vec();
-            log_failure(ask(link, &ToInjector::Ring { targets }));
-        }
     }
 }
 
-fn log_failure(result: Result<(), String>) {
-    if let Err(error) = result {
-        log::info!("not every watcher was told of a change: {error}");
-    }
+/// Gives the instances that will be late, all of those of the letter if the link is lost.
+fn send(letter: Letter, link: &Link, kept: &Mutex<Kept>) -> BTreeSet<u32> {
+    let sent = letter.send(link);
+    let mut late = sent.late.instances();
+    late.extend(sent.unsent.instances());
+    let mut kept = lock(kept);
+    kept.late.keep(sent.late);
+    kept.unsent.keep_older(sent.unsent);
+    late
 }
 
-/// Names these instances, which keep others' acts waiting and harm themselves alone.
-pub(crate) fn warn_of_stuck(stuck: Vec<(u32, ServiceName)>) -> Vec<(u32, ServiceName)> {
-    for (instance, service) in &stuck {
+/// Names the instances that a change did not reach in all ways.
+pub(crate) fn warn_of_behind(behind: &Behind) {
+    for (instance, service) in &behind.stale {
         log::warn!(
             "instance {instance} of {service} holds a folder of its view locked; names that it has \
              looked up before may still show there, without being readable"
         );
     }
-    stuck
-}
-
-fn target(path: RingPath) -> RingTarget {
-    let tree = match path.tree {
-        model::Tree::Secret => "secret",
-        model::Tree::Config => "config",
-    };
-    RingTarget {
-        tree: tree.to_owned(),
-        path: path.path,
+    for (instance, service) in &behind.unrung {
+        log::warn!(
+            "watchers of instance {instance} of {service} could not be told yet; they will be as \
+             soon as that is possible"
+        );
     }
 }
 

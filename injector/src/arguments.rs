@@ -57,6 +57,16 @@ pub enum Verb {
     /// A supervisor without a terminal; started by `deploy run --detach`
     #[command(hide = true)]
     Supervise,
+    /// Open and read a service's files, from inside it; started by a supervisor before it acts on a change
+    #[command(hide = true)]
+    Look {
+        /// Where its secrets are
+        secret: PathBuf,
+        /// Where its configuration is
+        config: PathBuf,
+        /// The secrets that it must have
+        names: Vec<OsString>,
+    },
     /// Become a service's command, with secrets in variables; started by a supervisor
     #[command(hide = true)]
     Exec {

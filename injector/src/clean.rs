@@ -45,8 +45,9 @@ pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
         for folder in folders {
             remove(&folder, std::fs::remove_dir(&folder));
         }
-        let instances = run_dir.instances();
-        remove(&instances, std::fs::remove_dir_all(&instances));
+        for folder in [run_dir.instances(), run_dir.changes()] {
+            remove(&folder, std::fs::remove_dir_all(&folder));
+        }
         let last = run_dir.last_instance();
         remove(&last, std::fs::remove_file(&last));
     }

@@ -11,11 +11,13 @@
 pub mod daemon_user;
 pub mod exec;
 pub mod keeper;
+pub mod look;
 pub mod run_dir;
 pub mod server;
 pub mod supervisor;
 
 mod apply;
+mod changes;
 mod clean;
 mod folders;
 mod installed;

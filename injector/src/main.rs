@@ -49,6 +49,11 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         } => injector::clean(&run.run_dir, keep_instances)
             .with_context(|| format!("cannot clean {}", run.run_dir.display()))?,
         Verb::Supervise => return Ok(exit(injector::supervisor::run_detached())),
+        Verb::Look {
+            secret,
+            config,
+            names,
+        } => injector::look::look(&secret, &config, &names)?,
         Verb::Exec { env, program, args } => {
             return Err(injector::exec::exec(&env, &program, &args).into());
         }

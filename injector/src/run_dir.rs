@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// | `views/{secret,config}` | `views` 0700 root | injector: the master mounts |
 /// | `secrets` | 0700 root | injector: the operators' tree |
 /// | `instances/NUMBER` | 0600 in 0700 | injector: the registry |
+/// | `changes/NUMBER` | 0600 in 0700 | injector: what a service with `on_change` hears of |
 /// | `last-instance` | 0600 | injector: the number that was given last |
 /// | `supervisors/PID` | 0600 in 0700 | each supervisor |
 /// | `keeper.pid` | 0600, locked while the keeper lives | keeper |
@@ -57,6 +58,11 @@ impl RunDir {
     /// The registry of instances.
     pub fn instances(&self) -> PathBuf {
         self.0.join("instances")
+    }
+
+    /// A file for each instance whose manifest says `on_change`.
+    pub fn changes(&self) -> PathBuf {
+        self.0.join("changes")
     }
 
     /// The number of the instance that was made last.

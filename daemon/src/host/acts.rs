@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use audit::Outcome;
 use control::calls::ReaderInstance;
+use control::inner::NameVersion;
 use fuse_fs::Touched;
 use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp};
 use store::{
@@ -56,6 +57,25 @@ pub(crate) struct Published {
 /// Instances that a change has not reached in time.
 pub(crate) type Late = Vec<(u32, ServiceName)>;
 
+/// Instances that a change has not reached in all ways when the command returns.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    /// They hold a folder of their view locked: old names may still show there, to them alone.
+    pub stale: Vec<(u32, ServiceName)>,
+    /// Their watchers have not heard of it; they will as soon as that is possible.
+    pub unrung: Vec<(u32, ServiceName)>,
+}
+
+impl Behind {
+    /// Both, each instance once.
+    fn late(self) -> Late {
+        let mut late: Late = self.stale.into_iter().chain(self.unrung).collect();
+        late.sort();
+        late.dedup();
+        late
+    }
+}
+
 impl Host {
     /// Makes a secret, and grants it to `allowed`.
     pub fn create(
@@ -75,7 +95,7 @@ impl Host {
         for service in allowed {
             log::info!("{}: granted {name} to {service}", operator.name());
             let touched = self.views.granted(service, std::slice::from_ref(name));
-            self.tell(touched);
+            self.tell(touched, self.secrets_at(std::slice::from_ref(name)));
         }
         Ok(published)
     }
@@ -111,7 +131,7 @@ impl Host {
             None => self.store.rotate(operator, name, value),
         })?;
         if grace.is_some() {
-            self.tell(self.views.previous_changed(name));
+            self.tell(self.views.previous_changed(name), Vec::new());
             self.housekeeping.wake();
         }
         Ok(published)
@@ -140,10 +160,11 @@ impl Host {
             .act(operator, act, || change().map_err(ActError::from))?;
         let (name, version) = (&meta.name, meta.newest().number);
         log::info!("{}: {name} is at version {version}", operator.name());
-        let late = self.tell(self.views.secret_changed(name));
+        let touched = self.views.secret_changed(name);
+        let late = self.tell(touched, self.secrets_at(std::slice::from_ref(name)));
         if meta.keep == 0 {
             // A grace that ran has ended with that.
-            self.tell(self.views.previous_changed(name));
+            self.tell(self.views.previous_changed(name), Vec::new());
         }
         Ok(Published { meta, late })
     }
@@ -160,7 +181,7 @@ impl Host {
             let services = deletion.services().to_vec();
             let touched = self.views.denied(None, std::slice::from_ref(name));
             let durable = deletion.commit();
-            self.tell(touched);
+            self.tell(touched, Vec::new());
             let what = || format!("secret {name}");
             durable.map_err(|source| ActError::NotDurable {
                 what: what(),
@@ -195,7 +216,8 @@ impl Host {
         if until.is_some() {
             self.housekeeping.wake();
         }
-        self.tell(self.views.granted(service, names));
+        // An on_change that was skipped for want of one of these is due now.
+        self.tell(self.views.granted(service, names), self.secrets_at(names));
         Ok(())
     }
 
@@ -234,7 +256,7 @@ impl Host {
         let not_granted = revocation.not_granted().to_vec();
         let touched = self.views.denied(Some(service), &revoked);
         let durable = revocation.commit();
-        self.tell(touched);
+        self.tell(touched, Vec::new());
         let what = || format!("{} of {service}", list(&revoked));
         durable.map_err(|source| ActError::NotDurable {
             what: what(),
@@ -310,25 +332,29 @@ impl Host {
         if let Some(us) = &us {
             self.audit.happened(us, act, Outcome::Done, "");
         }
-        self.tell(self.views.denied(Some(service), names));
+        self.tell(self.views.denied(Some(service), names), Vec::new());
     }
 
     /// The grace of a secret's older version is over: it is taken away as by a revoke.
     pub fn grace_ended(&self, name: &SecretName) {
         log::info!("the version before the newest of {name} is not shown any more");
-        self.tell(self.views.previous_changed(name));
+        self.tell(self.views.previous_changed(name), Vec::new());
     }
 
     /// Tells the injector what has changed, and the kernel which names are no more. In this order:
-    /// a name that is unlinked while the kernel knows it is a DELETE for its watchers. Gives the
-    /// instances that were not reached in time.
-    pub(super) fn tell(&self, mut touched: Touched) -> Late {
+    /// a name that is unlinked while the kernel knows it is a DELETE for its watchers.
+    /// `versions` are those of what has changed, for services with an on_change. Gives the instances
+    /// that were not reached in time.
+    pub(super) fn tell(&self, mut touched: Touched, versions: Vec<NameVersion>) -> Late {
         let gone = std::mem::take(&mut touched.gone);
-        let mut late = self.injector.pass_on(touched);
-        late.extend(injector::warn_of_stuck(self.views.forget_gone(gone)));
-        late.sort();
-        late.dedup();
-        late
+        let mut stale = std::mem::take(&mut touched.stuck);
+        let unrung = self.named(self.injector.pass_on(touched, versions));
+        stale.extend(self.views.forget_gone(gone));
+        stale.sort();
+        stale.dedup();
+        let behind = Behind { stale, unrung };
+        injector::warn_of_behind(&behind);
+        behind.late()
     }
 
     /// Makes a config.
@@ -380,7 +406,8 @@ impl Host {
             .audit
             .act(operator, act, || change().map_err(ActError::from))?;
         log::info!("{}: {} {name}", operator.name(), act.name);
-        let late = self.tell(self.views.configs_changed(std::slice::from_ref(name)));
+        let touched = self.views.configs_changed(std::slice::from_ref(name));
+        let late = self.tell(touched, self.config_at(name));
         Ok((changed, late))
     }
 
@@ -418,7 +445,10 @@ impl Host {
         }
         self.remark(report.warnings.clone());
         self.carry_holds();
-        self.tell(self.views.unsealed());
+        self.tell(self.views.unsealed(), Vec::new());
+        if let Some(all) = self.all_at() {
+            self.injector.tell_all_versions(all);
+        }
         self.housekeeping.wake();
         Ok(report)
     }

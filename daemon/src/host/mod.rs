@@ -7,6 +7,7 @@
 pub(crate) mod acts;
 mod operator_tree;
 pub(crate) mod take_over;
+mod versions;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

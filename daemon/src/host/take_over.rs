@@ -1,6 +1,6 @@
 //! What the injector asks of us: serve its connections, make a view, change it, forget it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,16 +8,19 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use control::inner::{
-    Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply, ToInjector,
+    self, ChangeAct, ChangeOutcome, Entry, FromInjector, InstanceRecord, Link, MissingGrant,
+    RefusedKind, Reply, ToInjector,
 };
 use fuse_fs::{Handover, InstanceSpec, MakeError, SecretSpec};
-use model::{Audit, SecretName, Tree};
+use model::{Audit, SecretName, ServiceName, Tree};
 use rustix::fs::MemfdFlags;
 use store::Denied;
 use sys::lock::lock;
 
 use super::operator_tree::OperatorTree;
+use super::versions::{Followed, followed};
 use super::{Host, ourselves};
+use crate::audit::Act;
 use crate::injector::{ask, ask_with};
 
 /// The connections that the injector must bring.
@@ -29,8 +32,24 @@ pub(crate) struct Served {
     /// The memfd of each connection: how it is known again. Kept open, so that no other file can
     /// have its inode number meanwhile.
     connections: Vec<OwnedFd>,
-    instances: BTreeSet<u32>,
+    pub(super) instances: BTreeMap<u32, Known>,
     carried: Carried,
+}
+
+/// What is known of an instance that is served.
+pub(super) struct Known {
+    pub service: ServiceName,
+    /// The names whose versions it is told.
+    pub follows: Vec<Followed>,
+}
+
+impl Known {
+    fn new(record: &InstanceRecord) -> Known {
+        Known {
+            service: record.service.clone(),
+            follows: followed(record),
+        }
+    }
 }
 
 /// Versions that instances may have had open before this secretsd began. Their opens were never
@@ -77,6 +96,30 @@ pub(crate) fn answer(
             host.end(number);
             Reply::Ok
         }
+        FromInjector::Outcome(outcome) => {
+            let ChangeOutcome {
+                number,
+                service,
+                act,
+                outcome,
+                why,
+            } = outcome;
+            host.on_change_ended(&service, number, act, outcome, &why);
+            let why = if why.is_empty() {
+                why
+            } else {
+                format!(": {why}")
+            };
+            log::info!("instance {number} of {service}: on_change, {act}: {outcome}{why}");
+            Reply::Ok
+        }
+        FromInjector::CaughtUp { numbers } => {
+            host.injector.caught_up(&numbers);
+            for (number, service) in host.named(numbers) {
+                log::info!("watchers of instance {number} of {service} were told at last");
+            }
+            Reply::Ok
+        }
     }
 }
 
@@ -105,14 +148,19 @@ fn take_over(
             crate::device::minor_at(&host.secret_mount).map_err(|error| error.to_string())?;
         host.membership.set_secret_device(minor);
     }
-    let there: BTreeSet<u32> = records.iter().map(|record| record.number).collect();
-    for number in served.instances.difference(&there) {
-        host.views.end(*number);
+    let there: BTreeMap<u32, Known> = records
+        .iter()
+        .map(|record| (record.number, Known::new(record)))
+        .collect();
+    for number in served.instances.keys() {
+        if !there.contains_key(number) {
+            host.views.end(*number);
+        }
     }
     let mut grown = Vec::new();
     for record in records
         .iter()
-        .filter(|record| !served.instances.contains(&record.number))
+        .filter(|record| !served.instances.contains_key(&record.number))
     {
         let (number, service) = (record.number, &record.service);
         let entries = host
@@ -125,7 +173,7 @@ fn take_over(
     }
     let taken_over = brought.iter().any(|one| !one.fresh);
     host.audit
-        .adoption(|adoption| adoption.retain(|_, number| there.contains(&number)));
+        .adoption(|adoption| adoption.retain(|_, number| there.contains_key(&number)));
     served.instances = there;
     if !known {
         served.connections.clear();
@@ -153,7 +201,7 @@ fn take_over(
     for (number, entries) in grown {
         ask(link, &ToInjector::Entries { number, entries })?;
     }
-    host.injector.serves(link);
+    host.injector.serves(link, host.all_at());
     Ok(())
 }
 
@@ -260,6 +308,33 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
 }
 
 impl Host {
+    /// A service was told of a change, or was not.
+    fn on_change_ended(
+        &self,
+        service: &ServiceName,
+        number: u32,
+        act: ChangeAct,
+        outcome: inner::Outcome,
+        why: &str,
+    ) {
+        let detail = format!("instance {number}: {act}, {outcome}");
+        let act = Act::new("on_change", service.as_str()).detail(&detail);
+        let outcome = match outcome {
+            inner::Outcome::Done => audit::Outcome::Done,
+            inner::Outcome::Failed | inner::Outcome::Skipped => audit::Outcome::Failed,
+        };
+        if let Some(us) = ourselves() {
+            self.audit.happened(&us, act, outcome, why);
+        }
+    }
+
+    /// Instances with their services; those that have ended are left out.
+    pub(super) fn named(&self, numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, ServiceName)> {
+        let served = lock(&self.served);
+        let service = |number| Some((number, served.instances.get(&number)?.service.clone()));
+        numbers.into_iter().filter_map(service).collect()
+    }
+
     /// All that the manifest asks for, or nothing.
     fn make(&self, record: &InstanceRecord) -> Reply {
         let (number, service) = (record.number, &record.service);
@@ -273,7 +348,12 @@ impl Host {
                 return refused;
             }
         };
-        lock(&self.served).instances.insert(number);
+        let known = Known::new(record);
+        // Before the injector tells the new instance how things stand.
+        if let Some(versions) = self.at(known.follows.clone()) {
+            self.injector.tell_versions(versions);
+        }
+        lock(&self.served).instances.insert(number, known);
         log::info!("instance {number} of {service} is made");
         Reply::Made { number, entries }
     }
@@ -286,7 +366,7 @@ impl Host {
             .reload(record.number, config, from, record.reloads)
         {
             Ok(touched) => {
-                self.tell(touched);
+                self.tell(touched, Vec::new());
                 Reply::Ok
             }
             Err(error) => refused(record, error),

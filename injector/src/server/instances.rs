@@ -153,12 +153,13 @@ impl Injector {
             .map_err(|error| format!("cannot write the registry: {error}"))
             .and_then(|()| self.attach(&record, &wanted.service));
         let one = Live {
-            record,
+            record: record.clone(),
             service: Arc::new(wanted.service),
             supervisor: Some(Arc::new(wanted.supervisor)),
         };
         lock(&self.instances.live).insert(number, one);
-        if let Err(message) = attached {
+        // From here on a change finds the instance; what came before is in what it is told now.
+        if let Err(message) = attached.and_then(|()| self.tell_changes(&record)) {
             self.end(number);
             return failed(&message);
         }
@@ -219,6 +220,9 @@ impl Injector {
         let number = record.number;
         if let Err(error) = clean::take_out(record) {
             log::warn!("instance {number}: its views stay attached: {error}");
+        }
+        if let Err(error) = crate::changes::remove(&self.run_dir, number) {
+            log::warn!("instance {number}: its file of changes stays: {error}");
         }
         self.daemon.tell(FromInjector::End { number });
         if let Err(error) = lock(&self.instances.registry).remove(number) {

@@ -3,6 +3,7 @@
 //! is in the registry and at the keeper.
 
 mod bell;
+mod changes;
 mod connections;
 mod daemon;
 mod instances;
@@ -13,12 +14,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
 use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
 use sys::lock::{lock, read, write};
 
-use self::bell::Bell;
+use self::bell::{Bell, Touch};
+use self::changes::Newest;
 use self::connections::Connections;
 use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
@@ -65,6 +68,7 @@ struct Injector {
     held: Held,
     daemon: Daemon,
     instances: Instances,
+    newest: Newest,
     bell: Arc<Bell>,
     watch: Watch,
 }
@@ -104,6 +108,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     }
     drop(stored);
     let (instances, ended) = Instances::open(&run_dir).map_err(in_run_dir)?;
+    let (caught_up, hears) = channel();
     let injector = Arc::new(Injector {
         run_dir,
         daemon_uid: options.daemon_uid,
@@ -112,7 +117,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         held,
         daemon: Daemon::default(),
         instances,
-        bell: Arc::default(),
+        newest: Newest::default(),
+        bell: Bell::new(caught_up),
         watch: Watch::new()?,
     });
     for record in &ended {
@@ -127,6 +133,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
                 log::error!("instances are not watched any more: {error}");
             }
         })?;
+    let telling = Arc::clone(&injector);
+    std::thread::Builder::new()
+        .name("caught-up".into())
+        .spawn(move || telling.tell_who_caught_up(&hears))?;
     notify::ready()?;
     injector.accept(&listener)
 }
@@ -225,8 +235,8 @@ impl Injector {
                 manifest,
                 manifest_path,
             } if is_root => self.reload(&manifest, &manifest_path),
-            ToInjector::Ring { targets } if is_daemon => self.touch(targets, bell::ring),
-            ToInjector::Unlink { targets } if is_daemon => self.touch(targets, bell::unlink),
+            ToInjector::Ring { targets } if is_daemon => self.touch(Touch::Ring, targets),
+            ToInjector::Unlink { targets } if is_daemon => self.touch(Touch::Unlink, targets),
             ToInjector::Hold { name } if is_daemon => match fds.into_iter().next() {
                 Some(fd) => reply(self.held.hold(&name, fd)),
                 None => failed("a descriptor belongs to this message"),
@@ -234,6 +244,8 @@ impl Injector {
             ToInjector::Entries { number, entries } if is_daemon => {
                 reply(self.instances.entries(number, entries))
             }
+            ToInjector::Changed { versions, all } if is_daemon => self.changed(versions, all),
+            ToInjector::Outcome(outcome) if is_root => self.outcome(outcome),
             _ => failed("this user may not ask for that"),
         }
     }
@@ -317,8 +329,23 @@ impl Injector {
         }
     }
 
-    fn touch(&self, targets: Vec<RingTarget>, how: bell::Touch) -> Reply {
-        reply(self.bell.touch(&self.connections(), targets, how))
+    fn touch(&self, how: Touch, targets: Vec<RingTarget>) -> Reply {
+        let numbers = self.bell.touch(&self.connections(), how, targets);
+        if numbers.is_empty() {
+            Reply::Ok
+        } else {
+            Reply::Late { numbers }
+        }
+    }
+
+    /// Tells secretsd who is late no more, until the process ends.
+    fn tell_who_caught_up(&self, caught_up: &Receiver<u32>) {
+        while let Ok(first) = caught_up.recv() {
+            let numbers = std::iter::once(first).chain(caught_up.try_iter());
+            self.daemon.tell(FromInjector::CaughtUp {
+                numbers: numbers.collect(),
+            });
+        }
     }
 }
 

@@ -47,8 +47,15 @@ impl Injector {
         if before.reloads == now.reloads {
             return other_than_config(manifest);
         }
-        let answer = match self.daemon.ask(FromInjector::Reload { instance: now }, &[]) {
-            Ok(Reply::Ok) => return Reply::Ok,
+        let question = FromInjector::Reload {
+            instance: now.clone(),
+        };
+        let answer = match self.daemon.ask(question, &[]) {
+            Ok(Reply::Ok) => {
+                // A failure is in the log; the reload itself was done.
+                let _ = self.tell_changes(&now);
+                return Reply::Ok;
+            }
             // It may have been done; and if not, it is at the next take-over.
             Err(error) => return failed(&error.to_string()),
             Ok(refused) => refused,

@@ -4,18 +4,29 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use model::Manifest;
+
 use super::life::StartError;
 use super::{RunOptions, environment};
 use crate::{exec, installed};
 
-/// Program and arguments, by way of [`exec`] where secrets go into variables.
+/// What the manifest, or the caller, wants to be run.
 pub(super) fn command(options: &RunOptions) -> Result<(PathBuf, Vec<OsString>), StartError> {
     let manifest = &options.manifest;
-    let mut words = match &options.command {
+    let words = match &options.command {
         Some(words) => words.clone(),
         None => manifest.command.iter().map(OsString::from).collect(),
-    }
-    .into_iter();
+    };
+    wrapped(manifest, words)
+}
+
+/// Program and arguments of a command of the service, by way of [`exec`] where secrets go into
+/// variables.
+pub(super) fn wrapped(
+    manifest: &Manifest,
+    words: Vec<OsString>,
+) -> Result<(PathBuf, Vec<OsString>), StartError> {
+    let mut words = words.into_iter();
     let word = words.next().ok_or(StartError::NoCommand)?;
     let text = word.to_string_lossy().into_owned();
     let program = environment::find_program(&word).map_err(|error| exec_error(&text, error))?;

@@ -84,9 +84,16 @@ fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<bool> {
 /// The other side: reads the letter, leaves the caller's session, and supervises.
 pub(super) fn run_detached() -> i32 {
     match prepare() {
-        Ok((options, output)) => supervise(&options, output, || {
-            let _ = io::stderr().write_all(&[STARTED]);
-        }),
+        Ok((options, output)) => {
+            let log = output.stderr.as_ref().map(OwnedFd::try_clone);
+            supervise(&options, output, || {
+                let _ = io::stderr().write_all(&[STARTED]);
+                // The caller leaves; what is said from now on is for the log.
+                if let Some(Ok(log)) = log {
+                    let _ = rustix::stdio::dup2_stderr(log);
+                }
+            })
+        }
         Err(error) => {
             say(&format!("cannot supervise: {error}"));
             1

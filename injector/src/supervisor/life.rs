@@ -1,22 +1,27 @@
 //! One life of a service: from a process that waits before its exec in a namespace of its own, over
 //! the injector that puts the views there, to the end of the last of its processes.
 
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use control::inner::{Link, MissingGrant, RefusedKind, Reply, ToInjector};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitOptions};
+use control::inner::{ChangeOutcome, Outcome};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use sys::cgroup::Cgroup;
 use sys::process::{Child, Spawn};
 use sys::users::Account;
 
 use super::command::{command, exec_error};
+use super::instance::{end_instance, make_instance};
+use super::on_change::{OnChange, Wanted};
 use super::policy::Ended;
+use super::report::Reports;
 use super::terminal::Terminal;
-use super::{ENDING, FORWARDED, Output, RunOptions, environment};
+use super::{ENDING, FORWARDED, Output, RunOptions, STOP_PATIENCE, environment};
 use crate::process;
 use crate::run_dir::RunDir;
 use crate::signals::Signals;
@@ -50,8 +55,26 @@ pub(super) struct Life {
     number: u32,
     child: Child,
     cgroup: Option<Cgroup>,
+    account: Account,
+    variables: Vec<(OsString, OsString)>,
+    on_change: Option<OnChange>,
+    /// Stopped to be started again, after a change: until when it may end by itself, and which
+    /// instance it was.
+    restart: Option<(Instant, ChangeOutcome)>,
     told_to_end: bool,
     ended: Option<Ended>,
+}
+
+/// What a process beside the service needs to know.
+pub(super) struct Beside<'a> {
+    pub options: &'a RunOptions,
+    pub reports: &'a Reports,
+    pub number: u32,
+    /// The service's first process.
+    pub service: BorrowedFd<'a>,
+    pub cgroup: Option<&'a Cgroup>,
+    pub account: &'a Account,
+    pub variables: &'a [(OsString, OsString)],
 }
 
 impl Life {
@@ -97,7 +120,21 @@ impl Life {
         }
         let paused = spawn.start_paused().map_err(system)?;
         // Dropping `paused` on the way out ends the process before it ran anything.
-        let number = make_instance(options, &run_dir, &account, &cgroup, paused.pidfd())?;
+        let number = make_instance(
+            options,
+            &run_dir,
+            &account,
+            cgroup.0.as_ref(),
+            paused.pidfd(),
+        )?;
+        // Before the service has read anything: what is there now is what it begins with.
+        let on_change = match follow(options, &run_dir, number) {
+            Ok(on_change) => on_change,
+            Err(error) => {
+                end_instance(&run_dir, number);
+                return Err(error);
+            }
+        };
         let group = Pid::from_raw(paused.pid());
         if let Some(group) = group.filter(|_| terminal.is_there()) {
             terminal.give(group);
@@ -115,6 +152,10 @@ impl Life {
             number,
             child,
             cgroup: cgroup.0.take(),
+            account,
+            variables,
+            on_change,
+            restart: None,
             told_to_end: false,
             ended: None,
         })
@@ -130,24 +171,96 @@ impl Life {
         self.told_to_end
     }
 
-    /// Until the service's first process ends: forwards signals, each once, and lets the caller's
-    /// shell stop and continue the service.
-    pub fn watch(&mut self, signals: &mut Signals, terminal: &Terminal) -> io::Result<Ended> {
+    /// Until the service's first process ends: forwards signals, each once, lets the caller's shell
+    /// stop and continue the service, and acts on changes.
+    pub fn watch(
+        &mut self,
+        options: &RunOptions,
+        reports: &Reports,
+        signals: &mut Signals,
+        terminal: &Terminal,
+    ) -> io::Result<Ended> {
         loop {
             for signal in signals.came() {
                 self.take(signal, terminal);
             }
-            self.reap(terminal)?;
+            for (pid, status) in self.reap(terminal)? {
+                self.beside(options, reports, |on_change, beside| {
+                    on_change.ended(pid, status, beside)
+                });
+            }
             if let Some(ended) = self.ended {
                 terminal.take_back();
                 return Ok(ended);
             }
-            let mut fds = [PollFd::new(&*signals, PollFlags::IN)];
-            match poll(&mut fds, None) {
+            self.beside(options, reports, |on_change, beside| {
+                on_change.turn(beside);
+                None
+            });
+            let patience = self.due().map(Timespec::try_from).transpose();
+            let patience = patience.map_err(io::Error::other)?;
+            let mut fds = vec![PollFd::new(&*signals, PollFlags::IN)];
+            let heard = self.on_change.iter();
+            fds.extend(heard.map(|on_change| PollFd::new(on_change, PollFlags::IN)));
+            match poll(&mut fds, patience.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// How long until something is due that no descriptor tells.
+    fn due(&mut self) -> Option<Duration> {
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        if let Some((until, _)) = &self.restart {
+            let left = left(*until);
+            if left.is_zero() {
+                let _ = self.child.signal(libc::SIGKILL);
+                return None;
+            }
+            return Some(left);
+        }
+        self.on_change.as_ref()?.due().map(left)
+    }
+
+    /// Has `on_change` do something, and does what it wants done. Not any more once the service is to
+    /// end.
+    fn beside(
+        &mut self,
+        options: &RunOptions,
+        reports: &Reports,
+        act: impl FnOnce(&mut OnChange, &Beside<'_>) -> Option<Wanted>,
+    ) {
+        if self.told_to_end || self.restart.is_some() || self.ended.is_some() {
+            return;
+        }
+        let Some(mut on_change) = self.on_change.take() else {
+            return;
+        };
+        let beside = Beside {
+            options,
+            reports,
+            number: self.number,
+            service: self.child.pidfd(),
+            cgroup: self.cgroup.as_ref(),
+            account: &self.account,
+            variables: &self.variables,
+        };
+        match act(&mut on_change, &beside) {
+            None => {}
+            Some(Wanted::Signal(signal)) => match self.child.signal(signal) {
+                Ok(()) => on_change.ends(&beside, Outcome::Done, ""),
+                Err(error) => on_change.ends(&beside, Outcome::Failed, &error.to_string()),
+            },
+            Some(Wanted::Restart) => {
+                // As `deploy stop` does.
+                let _ = self.child.signal(libc::SIGTERM);
+                let _ = self.child.signal(libc::SIGCONT);
+                let outcome = on_change.outcome(&beside, Outcome::Done, "");
+                self.restart = Some((Instant::now() + STOP_PATIENCE, outcome));
+            }
+        }
+        self.on_change = Some(on_change);
     }
 
     fn take(&mut self, signal: i32, terminal: &Terminal) {
@@ -168,15 +281,21 @@ impl Life {
     }
 
     /// Takes what has ended: the service's first process, and orphans of the service.
-    fn reap(&mut self, terminal: &Terminal) -> io::Result<()> {
+    /// Gives what is neither, or belongs to `on_change`.
+    fn reap(&mut self, terminal: &Terminal) -> io::Result<Vec<(i32, WaitStatus)>> {
+        let mut others = Vec::new();
         loop {
             let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
             let (pid, status) = match rustix::process::wait(options) {
                 Ok(Some(changed)) => changed,
-                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(others),
                 Err(errno) => return Err(errno.into()),
             };
-            if pid.as_raw_nonzero().get() != self.child.pid() {
+            let pid = pid.as_raw_nonzero().get();
+            if pid != self.child.pid() {
+                if !status.stopped() {
+                    others.push((pid, status));
+                }
                 continue;
             }
             if let Some(code) = status.exit_status() {
@@ -191,11 +310,13 @@ impl Life {
         }
     }
 
-    /// Ends what is left of the service, and its instance.
-    pub fn end(mut self) {
+    /// Ends what is left of the service, and its instance. Gives what is to be said of its restart
+    /// if it ended for that.
+    pub fn end(mut self) -> Option<ChangeOutcome> {
         remove_cgroup(self.cgroup.take());
         kill_children();
         end_instance(&self.run_dir, self.number);
+        self.restart.map(|(_, change)| change)
     }
 }
 
@@ -206,6 +327,23 @@ impl Drop for Leaving {
     fn drop(&mut self) {
         remove_cgroup(self.0.take());
     }
+}
+
+/// Begins to follow changes, if the manifest wants it.
+fn follow(
+    options: &RunOptions,
+    run_dir: &RunDir,
+    number: u32,
+) -> Result<Option<OnChange>, StartError> {
+    let Some(act) = &options.manifest.on_change else {
+        return Ok(None);
+    };
+    let on_change = OnChange::begin(run_dir, number, act.clone());
+    let on_change = on_change.map_err(|source| StartError::System {
+        what: "what on_change asks for".to_owned(),
+        source,
+    })?;
+    Ok(Some(on_change))
 }
 
 fn account(options: &RunOptions) -> Result<Account, StartError> {
@@ -270,88 +408,4 @@ fn children_of(parent: i32) -> Vec<Pid> {
         .filter(|pid| process::stat(*pid).is_ok_and(|stat| stat.parent == parent))
         .filter_map(Pid::from_raw)
         .collect()
-}
-
-fn make_instance(
-    options: &RunOptions,
-    run_dir: &RunDir,
-    account: &Account,
-    cgroup: &Leaving,
-    service: std::os::fd::BorrowedFd<'_>,
-) -> Result<u32, StartError> {
-    let body = ToInjector::MakeInstance {
-        manifest: options.manifest.clone(),
-        manifest_path: absolute(&options.manifest_path),
-        uid: account.uid,
-        gid: account.gid,
-        cgroup: cgroup.0.as_ref().map(|cgroup| cgroup.path().to_owned()),
-    };
-    let refused = |message: String, code| StartError::Refused { message, code };
-    match ask(run_dir, &body, &[service])? {
-        Reply::Made { number, .. } => Ok(number),
-        Reply::Refused {
-            kind,
-            missing,
-            message,
-            hint,
-        } => {
-            let code = match kind {
-                RefusedKind::Missing => 3,
-                RefusedKind::Sealed => 5,
-                _ => 1,
-            };
-            let service = options.manifest.service.as_str();
-            Err(refused(
-                explain(service, &message, hint.as_deref(), &missing),
-                code,
-            ))
-        }
-        Reply::Failed { message } => Err(refused(message, 1)),
-        _ => Err(refused("the injector answers something else".to_owned(), 1)),
-    }
-}
-
-/// Every missing grant, each with the command that gives it.
-fn explain(service: &str, message: &str, hint: Option<&str>, missing: &[MissingGrant]) -> String {
-    let mut text = message.to_owned();
-    for grant in missing {
-        let (secret, reason) = (&grant.secret, &grant.reason);
-        text.push_str(&format!(
-            "\n  {secret}: {reason}; deploy secret grant {service} {secret}"
-        ));
-    }
-    if let Some(hint) = hint {
-        text.push_str("\n  ");
-        text.push_str(hint);
-    }
-    text
-}
-
-fn end_instance(run_dir: &RunDir, number: u32) {
-    // If nobody is there now, the injector that comes back sees that the process has ended.
-    if let Err(error) = ask(run_dir, &ToInjector::EndInstance { number }, &[]) {
-        log::info!("instance {number} was not ended in order: {error}");
-    }
-}
-
-/// One question over a link of its own.
-pub(super) fn ask(
-    run_dir: &RunDir,
-    body: &ToInjector,
-    fds: &[std::os::fd::BorrowedFd<'_>],
-) -> Result<Reply, StartError> {
-    let socket = run_dir.inject_socket();
-    let no_injector = |why: String| StartError::NoInjector {
-        socket: socket.clone(),
-        why,
-    };
-    let link = Link::connect(&socket).map_err(|error| no_injector(error.to_string()))?;
-    match link.request(body, fds) {
-        Ok((reply, _)) => Ok(reply),
-        Err(error) => Err(no_injector(error.to_string())),
-    }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,13 +1,16 @@
 //! A supervisor: the parent of one service. It starts the service, starts it again as the manifest
-//! says, forwards signals to it, and takes it along when it ends itself. Its only tie to the
-//! injector is two short questions per life of the service, so either may die without the other.
+//! says, forwards signals to it, acts when its secrets change, and takes it along when it ends itself.
+//! Its ties to the injector are short questions and a file, so either may die without the other.
 
 mod command;
 mod detach;
 mod environment;
+mod instance;
 mod life;
+mod on_change;
 mod policy;
 mod register;
+mod report;
 mod terminal;
 
 use std::ffi::OsString;
@@ -23,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::life::{Life, StartError};
 use self::policy::BackOff;
 use self::register::Registration;
+use self::report::Reports;
 use self::terminal::Terminal;
 use crate::run_dir::RunDir;
 use crate::signals::Signals;
@@ -127,7 +131,10 @@ fn try_supervise(options: &RunOptions, output: Output, started: impl FnOnce()) -
     let terminal = Terminal::of_caller();
     let mut back_off = BackOff::default();
     let mut started = Some(started);
+    let reports = Reports::default();
     let mut restarts = 0;
+    // What ended the life before, if that was a change.
+    let mut change = None;
     loop {
         let start = Instant::now();
         match Life::start(options, &output, &terminal) {
@@ -135,13 +142,21 @@ fn try_supervise(options: &RunOptions, output: Output, started: impl FnOnce()) -
                 if let Some(started) = started.take() {
                     started();
                 }
+                if let Some(change) = change.take() {
+                    reports.send(options, on_change::restarted(change, Ok(())));
+                }
                 registration.runs(Some(life.number()), restarts);
-                let ended = life.watch(&mut signals, &terminal)?;
+                let ended = life.watch(options, &reports, &mut signals, &terminal)?;
                 let was_told_to_end = life.was_told_to_end();
-                life.end();
+                change = life.end();
                 registration.runs(None, restarts);
+                if change.is_some() && !was_told_to_end {
+                    restarts += 1;
+                    continue;
+                }
                 let again = ended.wants_restart(options.manifest.restart);
                 if was_told_to_end || !again {
+                    reports.end();
                     return Ok(ended.code());
                 }
                 say(&format!(
@@ -153,6 +168,10 @@ fn try_supervise(options: &RunOptions, output: Output, started: impl FnOnce()) -
             // At the first start, what is wrong stays wrong until the operator mends it.
             Err(error) => {
                 say(&error.to_string());
+                if let Some(change) = change.take() {
+                    let why = error.to_string();
+                    reports.send(options, on_change::restarted(change, Err(why)));
+                }
                 if started.is_some() {
                     return Ok(error.exit_code());
                 }

@@ -7,9 +7,10 @@
 mod link;
 mod wire;
 
+use std::fmt;
 use std::path::PathBuf;
 
-use model::{Manifest, SecretName, ServiceName, Targets};
+use model::{Manifest, SecretName, ServiceName, Targets, Tree};
 use serde::{Deserialize, Serialize};
 
 pub use link::{Link, LinkError};
@@ -64,12 +65,13 @@ pub enum ToInjector {
         /// Where that came from.
         manifest_path: PathBuf,
     },
-    /// Make inotify fire. secretsd alone.
+    /// Make inotify fire. Answered by [`Reply::Late`] if an instance keeps its own waiting. secretsd
+    /// alone.
     Ring {
         /// For these files.
         targets: Vec<RingTarget>,
     },
-    /// Make inotify tell that names are gone. secretsd alone.
+    /// Make inotify tell that names are gone. Answered as `Ring` is. secretsd alone.
     Unlink {
         /// These names.
         targets: Vec<RingTarget>,
@@ -86,6 +88,17 @@ pub enum ToInjector {
         /// All its entries.
         entries: Vec<Entry>,
     },
+    /// Names are at these versions: services whose manifest says `on_change` hear of it, each of its
+    /// own. Versions and no events, so that whoever was away learns the same from the next one.
+    /// secretsd alone.
+    Changed {
+        /// Names and versions.
+        versions: Vec<NameVersion>,
+        /// These are all: a name that is not among them is not there.
+        all: bool,
+    },
+    /// What a supervisor did after a change; answered when secretsd has it. Root alone.
+    Outcome(ChangeOutcome),
 }
 
 /// What secretsd is asked.
@@ -117,6 +130,85 @@ pub enum FromInjector {
         /// Which.
         number: u32,
     },
+    /// What the supervisor of an instance did after a change.
+    Outcome(ChangeOutcome),
+    /// Instances that were late have been told everything by now.
+    CaughtUp {
+        /// Which.
+        numbers: Vec<u32>,
+    },
+}
+
+/// The version that a secret or a stored config is at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NameVersion {
+    /// A secret or a config.
+    pub tree: Tree,
+    /// Its name.
+    pub name: String,
+    /// Its newest version; 0: it is not there.
+    pub version: u64,
+}
+
+/// What became of a manifest's `on_change`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeOutcome {
+    /// The instance; it may have ended meanwhile, by this very act.
+    pub number: u32,
+    /// Its service.
+    pub service: ServiceName,
+    /// What the manifest asks for.
+    pub act: ChangeAct,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Why, if it was not done; never with a value or an argument in it.
+    pub why: String,
+}
+
+/// The kinds of `on_change`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeAct {
+    /// A signal to the service's first process.
+    Signal,
+    /// A command beside the service.
+    Command,
+    /// The service is started again.
+    Restart,
+}
+
+impl fmt::Display for ChangeAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChangeAct::Signal => "signal",
+            ChangeAct::Command => "command",
+            ChangeAct::Restart => "restart",
+        })
+    }
+}
+
+/// How an act went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Tried in vain.
+    Failed,
+    /// Not tried: one of the service's files does not open.
+    Skipped,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Skipped => "skipped",
+        })
+    }
 }
 
 /// An answer, either way.
@@ -147,6 +239,12 @@ pub enum Reply {
         message: String,
         /// What mends it, where `missing` does not say it.
         hint: Option<String>,
+    },
+    /// Done, but for some instances, which hold their folder's lock: they are told as soon as they
+    /// let it go, and then [`FromInjector::CaughtUp`] says so.
+    Late {
+        /// Their numbers.
+        numbers: Vec<u32>,
     },
     /// All instances.
     Instances {
@@ -180,13 +278,31 @@ pub struct MissingGrant {
 }
 
 /// A file of a view, as the bell finds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RingTarget {
     /// `secret` or `config`.
     pub tree: String,
     /// Relative to that tree's master mount.
     pub path: PathBuf,
+}
+
+/// An inode number has the instance's in the bits from here on.
+const INSTANCE_SHIFT: u32 = 44;
+
+impl RingTarget {
+    /// Which instance it belongs to: `7/db_password` and `.inode/NUMBER` belong to one, and nothing
+    /// else does.
+    pub fn instance(&self) -> Option<u32> {
+        let mut parts = self.path.components().map(|part| part.as_os_str().to_str());
+        match parts.next()?? {
+            ".inode" => {
+                let ino: u64 = parts.next()??.parse().ok()?;
+                u32::try_from(ino >> INSTANCE_SHIFT).ok()
+            }
+            number => number.parse().ok(),
+        }
+    }
 }
 
 /// All that outlives the injector and secretsd of an instance; RUN_DIR/instances/NUMBER holds it.
@@ -221,4 +337,27 @@ pub struct InstanceRecord {
     pub entries: Vec<Entry>,
     /// How often its manifest's configuration was replaced while it runs.
     pub reloads: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_tells_its_instance() {
+        for (path, instance) in [
+            ("7/db_password", Some(7)),
+            ("7/tls/cert.pem", Some(7)),
+            (".inode/123145571020801", Some(7)),
+            (".inode/x", None),
+            ("../7", None),
+            ("", None),
+        ] {
+            let target = RingTarget {
+                tree: "secret".to_owned(),
+                path: path.into(),
+            };
+            assert_eq!(target.instance(), instance, "{path}");
+        }
+    }
 }

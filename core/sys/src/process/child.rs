@@ -3,13 +3,13 @@
 //! system calls, on what [`Plan`] holds.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
+use rustix::thread::{CapabilitySet, CapabilitySets, ThreadNameSpaceType, UnshareFlags};
 
 use super::plan::Plan;
 
@@ -37,7 +37,7 @@ impl Step {
         (Step::Ready, "start"),
         (Step::Group, "make a process group"),
         (Step::Cgroup, "enter the cgroup"),
-        (Step::Namespaces, "make a namespace"),
+        (Step::Namespaces, "make or enter a namespace"),
         (Step::Propagation, "set the propagation of mounts"),
         (Step::Bounding, "empty the capability bounding set"),
         (Step::Credentials, "take the user and groups"),
@@ -196,6 +196,10 @@ fn unblock_signals() {
 }
 
 fn make_namespaces(plan: &Plan) -> Result<(), Failed> {
+    if let Some(pidfd) = &plan.mount_namespace_of {
+        rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), ThreadNameSpaceType::MOUNT)
+            .map_err(|errno| Some((Step::Namespaces, errno)))?;
+    }
     let mut flags = UnshareFlags::empty();
     flags.set(UnshareFlags::NEWNS, plan.new_mount_namespace);
     flags.set(UnshareFlags::NEWNET, plan.new_net_namespace);

@@ -37,6 +37,7 @@ pub struct Spawn<'a> {
     cwd: Option<PathBuf>,
     user: Option<User>,
     new_mount_namespace: bool,
+    mount_namespace_of: Option<BorrowedFd<'a>>,
     new_net_namespace: bool,
     drop_capabilities: bool,
     no_new_privileges: bool,
@@ -64,6 +65,7 @@ impl<'a> Spawn<'a> {
             cwd: None,
             user: None,
             new_mount_namespace: false,
+            mount_namespace_of: None,
             new_net_namespace: false,
             drop_capabilities: false,
             no_new_privileges: false,
@@ -107,6 +109,13 @@ impl<'a> Spawn<'a> {
     /// A mount namespace of its own: mounts of ours still reach it, its own reach nobody.
     pub fn new_mount_namespace(mut self) -> Self {
         self.new_mount_namespace = true;
+        self
+    }
+
+    /// In the mount namespace of the process behind this pidfd: program and working folder are looked
+    /// up there.
+    pub fn mount_namespace_of(mut self, pidfd: BorrowedFd<'a>) -> Self {
+        self.mount_namespace_of = Some(pidfd);
         self
     }
 

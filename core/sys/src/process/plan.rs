@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub cwd: Option<CString>,
     pub credentials: Option<Credentials>,
     pub new_mount_namespace: bool,
+    /// Whose mount namespace to enter.
+    pub mount_namespace_of: Option<OwnedFd>,
     pub new_net_namespace: bool,
     pub drop_capabilities: bool,
     pub no_new_privileges: bool,
@@ -97,6 +99,10 @@ impl Plan {
             },
             credentials: credentials(spawn)?,
             new_mount_namespace: spawn.new_mount_namespace,
+            mount_namespace_of: match spawn.mount_namespace_of {
+                Some(pidfd) => Some(copy_from(pidfd, first_free)?),
+                None => None,
+            },
             new_net_namespace: spawn.new_net_namespace,
             drop_capabilities: spawn.drop_capabilities,
             no_new_privileges: spawn.no_new_privileges,

@@ -31,6 +31,26 @@ fn arguments_and_the_working_folder_arrive_as_they_are() {
 }
 
 #[test]
+fn a_program_runs_where_another_process_sees_its_mounts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    let script =
+        format!("mount -t tmpfs none {path}; echo inside >{path}/file; echo; exec sleep 600");
+    let (reads, writes) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let other = start(
+        shell(&script)
+            .new_mount_namespace()
+            .stdout(writes.as_fd())
+            .parent_death_signal(libc::SIGKILL),
+    );
+    rustix::io::read(&reads, &mut [0][..]).unwrap();
+    let file = dir.path().join("file");
+    let cat = || Spawn::new("/bin/cat").arg(&file).user(54321, 54321, &[]);
+    assert_eq!(output(cat().mount_namespace_of(other.pidfd())), "inside\n");
+    assert!(!file.exists());
+}
+
+#[test]
 fn what_exec_says_comes_back_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("no-program");

@@ -1,0 +1,98 @@
+//! What a supervisor asks the injector: an instance for a life of its service, and its end.
+
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use control::inner::{Link, MissingGrant, RefusedKind, Reply, ToInjector};
+use sys::cgroup::Cgroup;
+use sys::users::Account;
+
+use super::RunOptions;
+use super::life::StartError;
+use crate::run_dir::RunDir;
+
+/// Asks for an instance for a process that waits.
+pub(super) fn make_instance(
+    options: &RunOptions,
+    run_dir: &RunDir,
+    account: &Account,
+    cgroup: Option<&Cgroup>,
+    service: BorrowedFd<'_>,
+) -> Result<u32, StartError> {
+    let body = ToInjector::MakeInstance {
+        manifest: options.manifest.clone(),
+        manifest_path: absolute(&options.manifest_path),
+        uid: account.uid,
+        gid: account.gid,
+        cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+    };
+    let refused = |message: String, code| StartError::Refused { message, code };
+    match ask(run_dir, &body, &[service])? {
+        Reply::Made { number, .. } => Ok(number),
+        Reply::Refused {
+            kind,
+            missing,
+            message,
+            hint,
+        } => {
+            let code = match kind {
+                RefusedKind::Missing => 3,
+                RefusedKind::Sealed => 5,
+                _ => 1,
+            };
+            let service = options.manifest.service.as_str();
+            Err(refused(
+                explain(service, &message, hint.as_deref(), &missing),
+                code,
+            ))
+        }
+        Reply::Failed { message } => Err(refused(message, 1)),
+        _ => Err(refused("the injector answers something else".to_owned(), 1)),
+    }
+}
+
+/// Every missing grant, each with the command that gives it.
+fn explain(service: &str, message: &str, hint: Option<&str>, missing: &[MissingGrant]) -> String {
+    let mut text = message.to_owned();
+    for grant in missing {
+        let (secret, reason) = (&grant.secret, &grant.reason);
+        text.push_str(&format!(
+            "\n  {secret}: {reason}; deploy secret grant {service} {secret}"
+        ));
+    }
+    if let Some(hint) = hint {
+        text.push_str("\n  ");
+        text.push_str(hint);
+    }
+    text
+}
+
+/// Ends one that was made.
+pub(super) fn end_instance(run_dir: &RunDir, number: u32) {
+    // If nobody is there now, the injector that comes back sees that the process has ended.
+    if let Err(error) = ask(run_dir, &ToInjector::EndInstance { number }, &[]) {
+        log::info!("instance {number} was not ended in order: {error}");
+    }
+}
+
+/// One question over a link of its own.
+pub(super) fn ask(
+    run_dir: &RunDir,
+    body: &ToInjector,
+    fds: &[BorrowedFd<'_>],
+) -> Result<Reply, StartError> {
+    let socket = run_dir.inject_socket();
+    let no_injector = |why: String| StartError::NoInjector {
+        socket: socket.clone(),
+        why,
+    };
+    let link = Link::connect(&socket).map_err(|error| no_injector(error.to_string()))?;
+    match link.request(body, fds) {
+        Ok((reply, _)) => Ok(reply),
+        Err(error) => Err(no_injector(error.to_string())),
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
