@@ -5,6 +5,8 @@
 // A probe that meets what it does not expect ends with a panic; its test then fails.
 #![allow(clippy::unwrap_used)]
 
+mod busy;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, Read as _, Write as _};
@@ -81,6 +83,7 @@ struct State {
     loops: Vec<JoinHandle<Vec<String>>>,
     rounds: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
+    busy: busy::Busy,
 }
 
 impl State {
@@ -192,6 +195,11 @@ impl State {
                 self.start_loop(path, allowed);
                 Answer::Done
             }
+            Ask::Busy { files, coming } => {
+                self.busy.start(files, coming);
+                Answer::Done
+            }
+            Ask::BusyEnds => self.busy.end(),
             Ask::LoopEnds => {
                 self.ended.store(true, Ordering::SeqCst);
                 let failures = self
