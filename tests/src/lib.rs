@@ -24,6 +24,7 @@ pub mod terminal;
 pub mod traces;
 pub mod varlink;
 pub mod wait;
+pub mod watcher;
 
 pub use command::Finished;
 pub use pair::Pair;

@@ -234,14 +234,16 @@ impl Traces {
             .collect()
     }
 
-    /// Running processes of the pair whose program has this name, lowest pid first.
+    /// Running processes of the pair whose program has this name, lowest pid first; also if its file
+    /// was replaced.
     pub fn running(&self, program: &str) -> Vec<i32> {
+        let is_it = |exe: PathBuf| {
+            let name = exe.file_name().and_then(|name| name.to_str());
+            name.map(|name| name.trim_end_matches(" (deleted)")) == Some(program)
+        };
         self.processes()
             .into_keys()
-            .filter(|pid| {
-                std::fs::read_link(format!("/proc/{pid}/exe"))
-                    .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
-            })
+            .filter(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(is_it))
             .collect()
     }
 }
