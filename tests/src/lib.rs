@@ -8,6 +8,7 @@
 
 pub mod claim;
 pub mod command;
+mod connections;
 pub mod interrupt;
 pub mod manifest;
 mod operator;
