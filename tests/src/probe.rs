@@ -56,6 +56,9 @@ pub enum Ask {
     Loop(String, Vec<String>),
     /// Ends the loops; answers [`Answer::Loops`].
     LoopEnds,
+    /// Reads two files, one after the other, again and again, so many times: they say the same.
+    /// Answers [`Answer::Loops`].
+    Pairs(String, String, u64),
     /// Opens, reads, looks at and holds files, and lists their folders, on threads, until
     /// [`Ask::BusyEnds`]. Their content is [`Coming`]'s.
     Busy {

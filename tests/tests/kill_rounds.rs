@@ -334,7 +334,7 @@ fn play(die: Die, kills: u64) {
     }
     // The injector rings, and nobody in its place while it is away.
     wait::until("an injector that answers", || {
-        let start = asks("web").command(&["/bin/true"]);
+        let start = Asked::service("web").secrets(STAY).command(&["/bin/true"]);
         (pair.run_to_end(&start).code == 0).then_some(())
     });
     // A watch that was set before all of it, and has nothing old to tell any more.

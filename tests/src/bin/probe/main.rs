@@ -200,6 +200,7 @@ impl State {
                 Answer::Done
             }
             Ask::BusyEnds => self.busy.end(),
+            Ask::Pairs(first, second, count) => pairs(&first, &second, count)?,
             Ask::LoopEnds => {
                 self.ended.store(true, Ordering::SeqCst);
                 let failures = self
@@ -228,6 +229,23 @@ impl State {
             failures
         }));
     }
+}
+
+fn pairs(first: &str, second: &str, count: u64) -> Result<Answer, Errno> {
+    let mut failures = Vec::new();
+    for _ in 0..count {
+        let both = [first, second].map(std::fs::read);
+        match both {
+            [Ok(first), Ok(second)] if first == second => {}
+            [Ok(first), Ok(second)] => failures.push(format!(
+                "{} and {}",
+                String::from_utf8_lossy(&first),
+                String::from_utf8_lossy(&second)
+            )),
+            [Err(e), _] | [_, Err(e)] => return Err(errno(e)),
+        }
+    }
+    Ok(Answer::Loops(count, failures))
 }
 
 fn reading() -> OFlags {
