@@ -26,8 +26,7 @@ impl Stage {
         };
         for name in 0..NAMES.len() {
             stage.set_value(name, 3).unwrap();
-            stage.call("Grant", json!({"service": "web", "names": [NAMES[name]]}));
-            stage.model.granted[name] = true;
+            stage.play(Act::Grant(name)).unwrap();
         }
         let script = include_str!("../../src/python/actor.py");
         let asked =
