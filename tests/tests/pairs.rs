@@ -52,29 +52,36 @@ fn under_rotation(pair: &Pair, pairs: &[[String; 2]], act: impl FnOnce()) -> u64
     })
 }
 
-fn set(pair: &Pair, [cert, key]: &[String; 2]) {
+/// As many versions stay in reach, for this and later ones.
+fn set(pair: &Pair, [cert, key]: &[String; 2], keep: &str) {
     let fields = json!({"cert.pem": cert, "key.pem": key}).to_string();
-    pair.set_fields("tls", &fields, &[]).ok();
+    pair.set_fields("tls", &fields, &["--keep", keep]).ok();
 }
 
 #[test]
 fn a_reader_by_path_never_gets_fields_of_two_versions() {
-    read_pairs(rounds(20_000, 1_000_000));
+    read_pairs(rounds(20_000, 1_000_000), "1000");
 }
 
 #[test]
 #[ignore = "not so yet, in one of some 100,000 opens under hundreds of rotations a second"]
 fn no_reader_ever_sees_estale() {
-    assert_eq!(read_pairs(400_000), 0);
+    assert_eq!(read_pairs(400_000, "1000"), 0);
+}
+
+#[test]
+#[ignore = "not so yet: a version that is out of reach is not kept for who has just opened a field of it"]
+fn a_pair_is_whole_also_if_more_versions_come_between_than_are_kept() {
+    read_pairs(400_000, "1");
 }
 
 /// Gives how many opens said ESTALE.
-fn read_pairs(all: u64) -> usize {
+fn read_pairs(all: u64, keep: &str) -> usize {
     let pair = Pair::start();
     let user = ClaimedUser::claim();
     let same = |version: u64| [version.to_string(), version.to_string()];
     let pairs: Vec<[String; 2]> = (0..1000).map(same).collect();
-    set(&pair, &pairs[0]);
+    set(&pair, &pairs[0], keep);
     pair.grant("web", &["tls"]);
     let asked = Asked::service("web").user(user.uid()).secrets(&["tls"]);
     let mut web = pair.probe(&asked);
@@ -116,7 +123,7 @@ fn nginx_and_openssl_never_load_a_certificate_with_another_ones_key() {
     let pairs: Vec<[String; 2]> = (0..10)
         .map(|number| key_pair(&nginx, pair.folder(), &format!("number-{number}")))
         .collect();
-    set(&pair, &pairs[0]);
+    set(&pair, &pairs[0], "1000");
     pair.grant("web", &["tls"]);
     let web = pair.run(&nginx.manifest("web", user.uid()).secrets(&["tls"]));
     let master = nginx.master();
@@ -153,7 +160,7 @@ fn nginx_and_openssl_never_load_a_certificate_with_another_ones_key() {
             });
         }
     });
-    set(&pair, &pairs[7]);
+    set(&pair, &pairs[7], "1000");
     signal(master, Signal::HUP, Duration::ZERO);
     wait::until("the last certificate", || {
         (nginx.serves() == "number-7").then_some(())
