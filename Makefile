@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 BUILD := gcc libc6-dev
 RUN   := util-linux mount
 
-.PHONY: help demo test lint bench install build
+.PHONY: help demo test lint bench soak install build
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,11 @@ lint: ## formatting, clippy without a warning, and the rules of the architecture
 bench: build ## measure, and print the ratios of docs/performance.md
 	@$(NEED) $(RUN)
 	@$(OUT)/debug/bench
+
+soak: build ## the long forms of the tests that go in rounds, into docs/reliability.md (SOAK=10: a tenth)
+	@$(NEED) $(RUN) python3
+	@packaging/peers.sh $(OUT)/peers
+	@$(OUT)/debug/soak
 
 install: build ## put the three programs below PREFIX (default /usr/local)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(OUT)/debug/deploy

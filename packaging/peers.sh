@@ -1,13 +1,14 @@
 #!/bin/sh
-# peers.sh DIR: unpacks Debian's redis-server and redis-cli, with those of their libraries that
-# this host lacks, below DIR (usually target/peers). Nothing is installed and no service is started:
+# peers.sh DIR: unpacks Debian's redis-server, redis-cli, nginx and openssl, with those of their
+# libraries that this host lacks, below DIR (usually target/peers). Nothing is installed and no service is started:
 # a package that is only unpacked runs no maintainer script.
 # Idempotent, and silent when DIR already holds them.
 set -eu
 
 [ $# = 1 ] || { echo "usage: peers.sh DIR" >&2; exit 2; }
 dir=$1
-ready=.redis-ready
+ready=.peers-ready
+peers='redis-server redis-tools nginx openssl'
 [ ! -e "$dir/$ready" ] || exit 0
 
 mkdir -p "$dir"
@@ -18,12 +19,13 @@ flock 9
 [ ! -e "$dir/$ready" ] || exit 0
 mkdir -p "$dir/debs"
 
-# What apt would install for redis-server here, without installing it. Without the recommended ones:
-# redis works without them. --reinstall: on a host that has redis, the same files are unpacked.
+# What apt would install for them here, without installing it. Without the recommended ones: they
+# work without them. --reinstall: on a host that has them, the same files are unpacked.
 plan() {
+    # shellcheck disable=SC2086 # a list of words
     {
-        apt-get -s install --no-install-recommends redis-server
-        apt-get -s install --no-install-recommends --reinstall redis-server redis-tools
+        apt-get -s install --no-install-recommends $peers
+        apt-get -s install --no-install-recommends --reinstall $peers
     } 2>/dev/null | awk '$1 == "Inst" { print $2 }' | sort -u
 }
 packages=$(plan)
@@ -32,7 +34,7 @@ if [ -z "$packages" ]; then
     apt-get update -qq
     packages=$(plan)
 fi
-[ -n "$packages" ] || { echo "peers.sh: apt knows no redis-server; is a Debian mirror configured?" >&2; exit 1; }
+[ -n "$packages" ] || { echo "peers.sh: apt does not know all of $peers; is a Debian mirror configured?" >&2; exit 1; }
 
 # shellcheck disable=SC2086 # a list of words
 echo "unpacking below $dir, installing nothing:" $packages

@@ -8,20 +8,26 @@
 
 pub mod claim;
 pub mod command;
+mod connections;
 pub mod interrupt;
 pub mod manifest;
+pub mod nginx;
 mod operator;
 pub mod pair;
+pub mod peers;
 pub mod probe;
 pub mod process;
 pub mod programs;
+pub mod readers;
 pub mod redis;
 pub mod service;
+pub mod soak;
 pub mod target;
 pub mod terminal;
 pub mod traces;
 pub mod varlink;
 pub mod wait;
+pub mod watcher;
 
 pub use command::Finished;
 pub use pair::Pair;

@@ -56,6 +56,43 @@ pub enum Ask {
     Loop(String, Vec<String>),
     /// Ends the loops; answers [`Answer::Loops`].
     LoopEnds,
+    /// Reads two files, one after the other, again and again, so many times: they say the same.
+    /// Answers [`Answer::Loops`].
+    Pairs(String, String, u64),
+    /// Opens, reads, looks at and holds files, and lists their folders, on threads, until
+    /// [`Ask::BusyEnds`]. Their content is [`Coming`]'s.
+    Busy {
+        /// Those that are always there.
+        files: Vec<String>,
+        /// Those that come and go.
+        coming: Vec<String>,
+    },
+    /// Ends that; answers [`Answer::Busy`].
+    BusyEnds,
+}
+
+/// Content that says of which version it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Coming;
+
+impl Coming {
+    /// The bytes of a version: as many as the version asks for, below 64 KiB, all different from
+    /// those of another version.
+    pub fn of(version: u64) -> String {
+        let line = format!("{version:012};");
+        line.repeat(usize::try_from(1 + version * 7919 % 5000).unwrap())
+    }
+
+    /// Whether these are all bytes of one version.
+    pub fn is_whole(bytes: &[u8]) -> bool {
+        Coming::version(bytes).is_some()
+    }
+
+    /// Which version's bytes these are, if they are whole.
+    pub fn version(bytes: &[u8]) -> Option<u64> {
+        let version = std::str::from_utf8(bytes.get(..12)?).ok()?.parse().ok()?;
+        (Coming::of(version).as_bytes() == bytes).then_some(version)
+    }
 }
 
 /// Ways to change a file or folder.
@@ -139,6 +176,17 @@ pub enum Answer {
     Who(u32, u32, Vec<u32>),
     /// Rounds of all loops, and each failure in words.
     Loops(u64, Vec<String>),
+    /// What came of [`Ask::Busy`].
+    Busy {
+        /// How many calls there were.
+        calls: u64,
+        /// Each failure in words.
+        failures: Vec<String>,
+        /// The longest call, in milliseconds.
+        longest_ms: u64,
+        /// Which one that was.
+        longest: String,
+    },
     /// The kernel refused, with this errno.
     Errno(i32),
 }

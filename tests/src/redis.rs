@@ -3,13 +3,13 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Pair;
 use crate::manifest::Asked;
-use crate::programs::{build_folder, workspace};
-use crate::{interrupt, wait};
+use crate::peers::{copy_folder, library_path, unpacked};
+use crate::wait;
 
 /// A redis that a service can run, with a folder of its own below the pair's.
 pub struct Redis {
@@ -97,46 +97,4 @@ impl Redis {
             .unwrap();
         answers.next().unwrap().unwrap()
     }
-}
-
-/// The folder that `packaging/peers.sh` unpacks into, filled.
-pub fn unpacked() -> PathBuf {
-    // Beside `debug`, as the script's caller in the Makefile has it.
-    let folder = build_folder().parent().unwrap().join("peers");
-    let status = Command::new(workspace().join("packaging/peers.sh"))
-        .arg(&folder)
-        .status()
-        .unwrap();
-    assert!(status.success(), "packaging/peers.sh failed: {status}");
-    folder
-}
-
-/// Debian puts libraries below a folder named for the architecture.
-fn library_path(root: &Path) -> String {
-    let mut folders = Vec::new();
-    for parent in ["usr/lib", "lib"] {
-        for entry in std::fs::read_dir(root.join(parent))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if entry.file_name().to_string_lossy().contains("-linux-gnu") {
-                folders.push(entry.path().display().to_string());
-            }
-        }
-    }
-    folders.join(":")
-}
-
-/// Copies the programs and libraries; links as links.
-fn copy_folder(from: &Path, to: &Path) {
-    let _creating = interrupt::creating();
-    let status = Command::new("cp")
-        .arg("-a")
-        .arg("--")
-        .arg(from)
-        .arg(to)
-        .status()
-        .unwrap();
-    assert!(status.success(), "cp -a failed: {status}");
 }

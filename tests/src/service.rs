@@ -97,6 +97,11 @@ impl Service {
         }
     }
 
+    /// Passes over the lines that are there.
+    pub fn skip_lines(&mut self) {
+        while self.lines.try_recv().is_ok() {}
+    }
+
     /// What came on standard error so far.
     pub fn errors(&self) -> String {
         self.errors.lock().unwrap().clone()

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::{interrupt, process, wait};
+use crate::{connections, interrupt, process, wait};
 
 /// All pairs of this process that are still there.
 static LIVE: Mutex<Vec<Weak<Traces>>> = Mutex::new(Vec::new());
@@ -94,6 +94,8 @@ impl Traces {
     /// Takes everything away: first by asking the keeper, then by force. Does what it can and
     /// goes on, as there is nobody who could mend a failure; [`Traces::find`] says what is left.
     pub fn erase(&self) {
+        // The keeper holds all of them, until it ends.
+        let connections = connections::of(self.processes().keys());
         let keeper = self.keeper.lock().unwrap_or_else(|dead| dead.into_inner());
         if let Some(keeper) = *keeper {
             signal(
@@ -128,6 +130,7 @@ impl Traces {
                 break;
             }
         }
+        connections::abort(&connections);
         cgroups.extend(self.own_cgroups());
         // Deepest first; a cgroup with a process in it cannot be removed, so that none of another
         // is lost.
@@ -234,14 +237,16 @@ impl Traces {
             .collect()
     }
 
-    /// Running processes of the pair whose program has this name, lowest pid first.
+    /// Running processes of the pair whose program has this name, lowest pid first; also if its file
+    /// was replaced.
     pub fn running(&self, program: &str) -> Vec<i32> {
+        let is_it = |exe: PathBuf| {
+            let name = exe.file_name().and_then(|name| name.to_str());
+            name.map(|name| name.trim_end_matches(" (deleted)")) == Some(program)
+        };
         self.processes()
             .into_keys()
-            .filter(|pid| {
-                std::fs::read_link(format!("/proc/{pid}/exe"))
-                    .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
-            })
+            .filter(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(is_it))
             .collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The control socket as any varlink client sees it: JSON that ends with a NUL, over a socket of its
 //! own, without a line of our client.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Error, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
@@ -46,16 +46,43 @@ impl Varlink {
     /// The next message.
     #[track_caller]
     pub fn message(&mut self) -> Value {
+        self.try_message().expect("an answer")
+    }
+
+    fn try_message(&mut self) -> std::io::Result<Value> {
         let mut chunk = [0; 4096];
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == 0) {
                 let rest = self.read.split_off(end + 1);
                 let message = std::mem::replace(&mut self.read, rest);
-                return serde_json::from_slice(&message[..end]).unwrap();
+                return Ok(serde_json::from_slice(&message[..end]).unwrap());
             }
-            let count = self.stream.read(&mut chunk).expect("an answer");
-            assert!(count > 0, "the daemon hung up without an answer");
+            let count = self.stream.read(&mut chunk)?;
+            if count == 0 {
+                return Err(Error::new(
+                    ErrorKind::UnexpectedEof,
+                    "the daemon hung up without an answer",
+                ));
+            }
             self.read.extend_from_slice(&chunk[..count]);
+        }
+    }
+
+    /// One call over a connection of its own. `None`: the daemon went away before it answered, and
+    /// what was asked for has come about or not.
+    ///
+    /// # Panics
+    /// No answer and no end of the connection within [`wait::LONG`].
+    #[track_caller]
+    pub fn once(pair: &Pair, method: &str, parameters: &Value) -> Option<Result<Value, Refused>> {
+        let mut calls = Varlink::connect(pair);
+        let mut bytes = serde_json::to_vec(&json!({"method": method, "parameters": parameters}));
+        bytes.as_mut().unwrap().push(0);
+        calls.stream.write_all(&bytes.unwrap()).ok()?;
+        match calls.try_message() {
+            Ok(answer) => Some(result(&answer)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => panic!("{method}: no answer"),
+            Err(_) => None,
         }
     }
 
@@ -63,13 +90,16 @@ impl Varlink {
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: Value) -> Result<Value, Refused> {
         self.send(&json!({"method": method, "parameters": parameters}));
-        let answer = self.message();
-        match answer["error"].as_str() {
-            Some(error) => Err(Refused {
-                error: error.to_owned(),
-                parameters: answer["parameters"].clone(),
-            }),
-            None => Ok(answer["parameters"].clone()),
-        }
+        result(&self.message())
+    }
+}
+
+fn result(answer: &Value) -> Result<Value, Refused> {
+    match answer["error"].as_str() {
+        Some(error) => Err(Refused {
+            error: error.to_owned(),
+            parameters: answer["parameters"].clone(),
+        }),
+        None => Ok(answer["parameters"].clone()),
     }
 }

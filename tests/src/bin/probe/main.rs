@@ -5,6 +5,8 @@
 // A probe that meets what it does not expect ends with a panic; its test then fails.
 #![allow(clippy::unwrap_used)]
 
+mod busy;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, Read as _, Write as _};
@@ -81,6 +83,7 @@ struct State {
     loops: Vec<JoinHandle<Vec<String>>>,
     rounds: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
+    busy: busy::Busy,
 }
 
 impl State {
@@ -192,6 +195,12 @@ impl State {
                 self.start_loop(path, allowed);
                 Answer::Done
             }
+            Ask::Busy { files, coming } => {
+                self.busy.start(files, coming);
+                Answer::Done
+            }
+            Ask::BusyEnds => self.busy.end(),
+            Ask::Pairs(first, second, count) => pairs(&first, &second, count),
             Ask::LoopEnds => {
                 self.ended.store(true, Ordering::SeqCst);
                 let failures = self
@@ -220,6 +229,24 @@ impl State {
             failures
         }));
     }
+}
+
+fn pairs(first: &str, second: &str, count: u64) -> Answer {
+    let mut failures = Vec::new();
+    for _ in 0..count {
+        // Who does not get the first begins again: a second alone would be the first of a pair.
+        let both = std::fs::read(first).and_then(|one| Ok((one, std::fs::read(second)?)));
+        match both {
+            Ok((first, second)) if first == second => {}
+            Ok((first, second)) => failures.push(format!(
+                "{} and {}",
+                String::from_utf8_lossy(&first),
+                String::from_utf8_lossy(&second)
+            )),
+            Err(e) => failures.push(e.to_string()),
+        }
+    }
+    Answer::Loops(count, failures)
 }
 
 fn reading() -> OFlags {
