@@ -15,6 +15,7 @@ mod handover;
 mod inflight;
 mod inode;
 mod live;
+mod lost;
 mod operator;
 mod pool;
 mod spec;
@@ -23,6 +24,7 @@ mod tree;
 mod unanswered;
 
 pub use handover::Handover;
+pub use lost::invalidate_lost;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
     Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,
