@@ -30,7 +30,7 @@ const CONNECTIONS: [&str; 3] = ["secret", "config", "operator"];
 pub(crate) struct Served {
     /// The memfd of each connection: how it is known again. Kept open, so that no other file can
     /// have its inode number meanwhile.
-    connections: Vec<OwnedFd>,
+    connections: BTreeMap<&'static str, OwnedFd>,
     pub(super) instances: BTreeMap<u32, Known>,
     carried: Carried,
 }
@@ -82,7 +82,8 @@ pub(crate) fn answer(
             connections,
             held,
             instances,
-        } => match take_over(host, link, (&connections, &held), fds, &instances) {
+            lost,
+        } => match take_over(host, link, [&connections, &held, &lost], fds, &instances) {
             Ok(()) => Reply::Ok,
             Err(message) => {
                 log::error!("cannot take the connections over: {message}");
@@ -111,6 +112,10 @@ pub(crate) fn answer(
             log::info!("instance {number} of {service}: on_change, {act}: {outcome}{why}");
             Reply::Ok
         }
+        FromInjector::Stopping => {
+            host.stopping();
+            Reply::Ok
+        }
         FromInjector::CaughtUp { numbers } => {
             host.injector.caught_up(&numbers);
             for (number, service) in host.named(numbers) {
@@ -126,14 +131,16 @@ pub(crate) fn answer(
 fn take_over(
     host: &Arc<Host>,
     link: &Link,
-    (names, held): (&[String], &[String]),
-    fds: Vec<OwnedFd>,
+    [names, held, lost]: [&[String]; 3],
+    mut fds: Vec<OwnedFd>,
     records: &[InstanceRecord],
 ) -> Result<(), String> {
     let mut served = lock(&host.served);
-    let brought = sort(names, held, fds)?;
-    let known = is_known(&served.connections, &brought)?;
-    if !known {
+    let dead = fds.split_off(fds.len().saturating_sub(lost.len()));
+    // What we serve already goes on; the others are new, or an earlier secretsd's.
+    let mut brought = sort(names, held, fds)?;
+    brought.retain(|one| !is_known(&served.connections, one));
+    if !brought.is_empty() {
         for one in brought.iter().filter(|one| one.fresh) {
             let question = ToInjector::Hold {
                 name: one.name.to_owned(),
@@ -171,26 +178,32 @@ fn take_over(
     }
     let taken_over = brought.iter().any(|one| !one.fresh);
     served.instances = there;
-    if !known {
-        served.connections.clear();
-        for one in brought {
-            let name = one.name;
-            let memfd = serve(host, one).map_err(|error| format!("{name}: {error}"))?;
-            served.connections.push(memfd);
-        }
-        if taken_over && !served.instances.is_empty() {
-            served.carried.due = true;
-            served
-                .carried
-                .instances
-                .extend(records.iter().map(|record| record.number));
-        }
-    }
-    let how = match (known, taken_over) {
+    let how = match (brought.is_empty(), taken_over) {
         (true, _) => "served already",
         (false, true) => "taken over",
         (false, false) => "new",
     };
+    for one in brought {
+        let name = one.name;
+        let memfd = serve(host, one).map_err(|error| format!("{name}: {error}"))?;
+        served.connections.insert(name, memfd);
+    }
+    // Before the injector lets them go.
+    for (name, device) in lost.iter().zip(dead) {
+        match name.as_str() {
+            "secret" => host.forget_lost(Tree::Secret, device, records),
+            "config" => host.forget_lost(Tree::Config, device, records),
+            // The operators' tree caches nothing.
+            _ => {}
+        }
+    }
+    if taken_over && !served.instances.is_empty() {
+        served.carried.due = true;
+        served
+            .carried
+            .instances
+            .extend(records.iter().map(|record| record.number));
+    }
     log::info!("instances: {}; connections: {how}", records.len());
     drop(served);
     host.carry_holds();
@@ -221,16 +234,10 @@ fn serve(host: &Arc<Host>, one: Brought) -> io::Result<OwnedFd> {
     Ok(handover.memfd)
 }
 
-fn is_known(served: &[OwnedFd], brought: &[Brought]) -> Result<bool, String> {
-    if served.len() != brought.len() {
-        return Ok(false);
-    }
-    for (ours, theirs) in served.iter().zip(brought) {
-        if look_at(ours)?.ino() != look_at(&theirs.memfd)?.ino() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+fn is_known(served: &BTreeMap<&'static str, OwnedFd>, brought: &Brought) -> bool {
+    let inode = |memfd| look_at(memfd).map(|meta| meta.ino());
+    let ours = served.get(brought.name).map(inode);
+    matches!((ours, inode(&brought.memfd)), (Some(Ok(ours)), Ok(theirs)) if ours == theirs)
 }
 
 /// Each connection with what was held for it, or with a new memfd, in the order of [`CONNECTIONS`].
