@@ -228,7 +228,7 @@ fn an_injector_that_dies_over_it_leaves_nothing_undone() {
         let views = stage.pair.run_folder().join("views/secret");
         let at = |line: &&str| line.split(' ').nth(4).map(Path::new) == Some(&views);
         let device = |line: &str| line.split(' ').nth(2).unwrap().to_owned();
-        let master = mounted.lines().filter(at).next_back().map(device)?;
+        let master = mounted.lines().rfind(at).map(device)?;
         let old = mounts(stage.web.service())
             .into_iter()
             .find(|line| line.contains(" /secret "))?;

@@ -8,17 +8,16 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use control::inner::{
-    ChangeOutcome, Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply,
-    ToInjector,
+    Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply, ToInjector,
 };
 use fuse_fs::{Handover, InstanceSpec, MakeError};
-use model::{SecretName, ServiceName, Tree};
+use model::{SecretName, Tree};
 use rustix::fs::MemfdFlags;
 use store::Denied;
 use sys::lock::lock;
 
 use super::operator_tree::OperatorTree;
-use super::versions::{Followed, followed};
+use super::versions::Known;
 use super::{Host, ourselves};
 use crate::injector::{ask, ask_with};
 
@@ -33,22 +32,6 @@ pub(crate) struct Served {
     connections: BTreeMap<&'static str, OwnedFd>,
     pub(super) instances: BTreeMap<u32, Known>,
     carried: Carried,
-}
-
-/// What is known of an instance that is served.
-pub(super) struct Known {
-    pub service: ServiceName,
-    /// The names whose versions it is told.
-    pub follows: Vec<Followed>,
-}
-
-impl Known {
-    fn new(record: &InstanceRecord) -> Known {
-        Known {
-            service: record.service.clone(),
-            follows: followed(record),
-        }
-    }
 }
 
 /// Versions that instances may have had open before this secretsd began. Their opens were never
@@ -97,19 +80,7 @@ pub(crate) fn answer(
             Reply::Ok
         }
         FromInjector::Outcome(outcome) => {
-            let ChangeOutcome {
-                number,
-                service,
-                act,
-                outcome,
-                why,
-            } = outcome;
-            let why = if why.is_empty() {
-                why
-            } else {
-                format!(": {why}")
-            };
-            log::info!("instance {number} of {service}: on_change, {act}: {outcome}{why}");
+            host.acted_on(&outcome);
             Reply::Ok
         }
         FromInjector::Stopping => {
@@ -303,13 +274,6 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
 }
 
 impl Host {
-    /// Instances with their services; those that have ended are left out.
-    pub(super) fn named(&self, numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, ServiceName)> {
-        let served = lock(&self.served);
-        let service = |number| Some((number, served.instances.get(&number)?.service.clone()));
-        numbers.into_iter().filter_map(service).collect()
-    }
-
     /// All that the manifest asks for, or nothing.
     fn make(&self, record: &InstanceRecord) -> Reply {
         let (number, service) = (record.number, &record.service);
