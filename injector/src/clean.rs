@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use control::inner::InstanceRecord;
+use control::inner::{InstanceRecord, Link, Reply, ToInjector};
 
 use crate::apply::{Hands, Namespace};
 use crate::mounts::{Mount, Mounts};
@@ -34,7 +34,7 @@ pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
         }
         folders::sweep(records.iter().flat_map(targets));
     }
-    detach_masters(&run_dir)?;
+    detach_masters(run_dir.path())?;
     if !keep_instances {
         let folders = [
             run_dir.views().join("secret"),
@@ -52,6 +52,22 @@ pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
         remove(&last, std::fs::remove_file(&last));
     }
     Ok(())
+}
+
+/// Has secretsd end all views: what services hold open of them gives errors from here on, and no
+/// cached byte outlives the connections. Before everything is stopped for good, and not before a
+/// restart.
+///
+/// # Errors
+/// The injector does not answer, or says why it was not done.
+pub fn forget(run_dir: &Path) -> io::Result<()> {
+    let link = Link::connect(&RunDir::new(run_dir).inject_socket())?;
+    match link.request(&ToInjector::Stopping, &[]) {
+        Ok((Reply::Ok, _)) => Ok(()),
+        Ok((Reply::Failed { message }, _)) => Err(io::Error::other(message)),
+        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 /// Where an instance's views are.
@@ -89,14 +105,14 @@ pub(crate) fn take_out(record: &InstanceRecord) -> io::Result<()> {
     })
 }
 
-/// Detaches every mount of ours below the run folder, also what a killed predecessor left.
-pub(crate) fn detach_masters(run_dir: &RunDir) -> io::Result<()> {
+/// Detaches every mount of ours at or below `folder`, also what a killed predecessor left there.
+pub(crate) fn detach_masters(folder: &Path) -> io::Result<()> {
     // Detaching changes the working folder, hence a thread that shares its own with nobody.
     let own = rustix::process::pidfd_open(
         rustix::process::getpid(),
         rustix::process::PidfdFlags::empty(),
     )?;
-    sys::namespace::inside(own.as_fd(), || detach_below(run_dir.path()))
+    sys::namespace::inside(own.as_fd(), || detach_below(folder))
 }
 
 fn detach_below(folder: &Path) -> io::Result<()> {

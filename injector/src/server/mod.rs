@@ -10,10 +10,12 @@ mod instances;
 mod reload;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -22,12 +24,13 @@ use sys::lock::{lock, read, write};
 
 use self::bell::{Bell, Touch};
 use self::changes::Newest;
-use self::connections::Connections;
+use self::connections::{Connections, Lost};
 use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
 use self::watch::Watch;
+use crate::notify;
+use crate::plan::Tree;
 use crate::run_dir::RunDir;
-use crate::{clean, notify};
 
 /// What `deploy-inject serve` needs to know.
 #[derive(Clone, Debug)]
@@ -63,8 +66,12 @@ struct Injector {
     run_dir: RunDir,
     daemon_uid: u32,
     connections: RwLock<Arc<Connections>>,
-    /// Not known to secretsd yet: views that are attached are still those of dead connections.
-    fresh: Mutex<bool>,
+    /// Connections whose views are not attached yet: services still have those of lost ones. Held by
+    /// whoever hands over.
+    fresh: Mutex<BTreeSet<&'static str>>,
+    lost: Lost,
+    /// A thread is mending connections.
+    mending: AtomicBool,
     held: Held,
     daemon: Daemon,
     instances: Instances,
@@ -92,20 +99,15 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     };
     let mut stored = notify::inherited()?;
     let listener = listener(&mut stored, &run_dir).map_err(in_run_dir)?;
-    let (connections, fresh) = match Connections::take_over(&mut stored, &run_dir) {
-        Some(connections) => (connections, false),
-        None => {
-            clean::detach_masters(&run_dir).map_err(in_run_dir)?;
-            (
-                Connections::make(&run_dir).map_err(ServeError::Connections)?,
-                true,
-            )
-        }
-    };
+    let lost = Lost::take_over(&mut stored);
+    let (connections, mut fresh) =
+        Connections::begin(&mut stored, &run_dir, &lost).map_err(ServeError::Connections)?;
     let held = Held::take_over(&mut stored);
-    if fresh {
-        held.clear();
+    for name in &fresh {
+        held.forget(name);
     }
+    // Had the injector before us come to the end of it, they would not be lost any more.
+    fresh.extend(lost.names());
     drop(stored);
     let (instances, ended) = Instances::open(&run_dir).map_err(in_run_dir)?;
     let (caught_up, hears) = channel();
@@ -114,6 +116,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         daemon_uid: options.daemon_uid,
         connections: RwLock::new(Arc::new(connections)),
         fresh: Mutex::new(fresh),
+        lost,
+        mending: AtomicBool::new(false),
         held,
         daemon: Daemon::default(),
         instances,
@@ -245,6 +249,7 @@ impl Injector {
                 reply(self.instances.entries(number, entries))
             }
             ToInjector::Changed { versions, all } if is_daemon => self.changed(versions, all),
+            ToInjector::Stopping if is_root => self.stopping(),
             ToInjector::Outcome(outcome) if is_root => self.outcome(outcome),
             _ => failed("this user may not ask for that"),
         }
@@ -266,17 +271,21 @@ impl Injector {
 
     fn hand_over(&self, link: Link) -> Result<(), String> {
         let mut fresh = lock(&self.fresh);
+        self.mend(&mut fresh)
+            .map_err(|error| format!("cannot build a connection again: {error}"))?;
         let connections = self.connections();
         let held = self.held.copies().map_err(|error| error.to_string())?;
+        let lost = self.lost.copies().map_err(|error| error.to_string())?;
         let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) = connections
             .devices()
             .map(|(name, fd)| (name.to_owned(), fd))
             .unzip();
-        fds.extend(held.iter().map(|(_, fd)| fd.as_fd()));
+        fds.extend(held.iter().chain(&lost).map(|(_, fd)| fd.as_fd()));
         let body = FromInjector::TakeOver {
             connections: names,
             held: held.iter().map(|(name, _)| name.clone()).collect(),
             instances: self.instances.records(),
+            lost: lost.iter().map(|(name, _)| name.clone()).collect(),
         };
         match ask(&link, body, &fds) {
             Ok(Reply::Ok) => {}
@@ -285,47 +294,60 @@ impl Injector {
             Err(error) => return Err(error.to_string()),
         }
         self.daemon.serves(link);
-        if std::mem::take(&mut *fresh) {
-            self.attach_all();
+        let trees = [("secret", Tree::Secret), ("config", Tree::Config)];
+        let trees = trees.into_iter().filter(|(name, _)| fresh.contains(name));
+        self.attach_all(&trees.map(|(_, tree)| tree).collect::<Vec<_>>());
+        fresh.clear();
+        self.lost.forget(lost.len());
+        Ok(())
+    }
+
+    /// Builds lost connections again.
+    fn mend(&self, fresh: &mut BTreeSet<&'static str>) -> io::Result<()> {
+        let mended = self.connections().mended(&self.run_dir, &self.lost)?;
+        if let Some((connections, anew)) = mended {
+            *write(&self.connections) = Arc::new(connections);
+            for name in &anew {
+                self.held.forget(name);
+            }
+            fresh.extend(anew);
         }
         Ok(())
     }
 
-    /// Services that run through a loss of the connections get their views back.
-    fn attach_all(&self) {
-        let live = self
-            .instances
-            .look(|one| Some((one.record.clone(), Arc::clone(&one.service))));
-        for (record, service) in live {
-            if let Err(error) = self.attach(&record, &service) {
-                let (number, service) = (record.number, &record.service);
-                log::error!("instance {number} of {service} has no view any more: {error}");
-            }
+    /// Builds lost connections again, and the views of all services with them. On a thread of its
+    /// own: secretsd may be stopped. While there is none, nothing is done: nobody would answer, and
+    /// the next one has it done.
+    fn mend_connections(self: &Arc<Self>) {
+        let Some(link) = self.daemon.link() else {
+            return;
+        };
+        if !self.connections().is_lost() || self.mending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let injector = Arc::clone(self);
+        let started = std::thread::Builder::new()
+            .name("mend".into())
+            .spawn(move || {
+                if let Err(error) = injector.hand_over(link) {
+                    log::error!("secretsd does not take a new connection over: {error}");
+                }
+                injector.mending.store(false, Ordering::Release);
+            });
+        if let Err(error) = started {
+            log::error!("no thread to build a connection again: {error}");
+            self.mending.store(false, Ordering::Release);
         }
     }
 
-    /// Builds lost connections again, and the views of all services with them.
-    fn mend_connections(&self) {
-        if !self.connections().is_lost() {
-            return;
-        }
-        log::warn!("a FUSE connection was aborted; building all again");
-        let made =
-            clean::detach_masters(&self.run_dir).and_then(|()| Connections::make(&self.run_dir));
-        let made = match made {
-            Ok(made) => made,
-            Err(error) => return log::error!("cannot build the connections again: {error}"),
+    /// Without a secretsd there is nothing to be done: its keeper has started it again or gives up.
+    fn stopping(&self) -> Reply {
+        let Some(link) = self.daemon.link() else {
+            return Reply::Ok;
         };
-        {
-            let mut fresh = lock(&self.fresh);
-            *write(&self.connections) = Arc::new(made);
-            self.held.clear();
-            *fresh = true;
-        }
-        if let Some(link) = self.daemon.link()
-            && let Err(error) = self.hand_over(link)
-        {
-            log::error!("secretsd does not take the new connections over: {error}");
+        match ask(&link, FromInjector::Stopping, &[]) {
+            Ok(reply) => reply,
+            Err(error) => failed(&error.to_string()),
         }
     }
 
