@@ -32,6 +32,9 @@ use crate::notify;
 use crate::plan::Tree;
 use crate::run_dir::RunDir;
 
+/// Between two attempts to hand over.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What `deploy-inject serve` needs to know.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -262,8 +265,13 @@ impl Injector {
         let started = std::thread::Builder::new()
             .name("take-over".into())
             .spawn(move || {
-                if let Err(error) = injector.hand_over(link) {
+                // A connection that was lost meanwhile is another one at the next attempt.
+                while let Err(error) = injector.hand_over(link.clone()) {
                     log::error!("secretsd does not take over: {error}");
+                    if link.is_closed() {
+                        return;
+                    }
+                    std::thread::sleep(PAUSE);
                 }
             });
         reply(started.map(drop))
