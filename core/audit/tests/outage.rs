@@ -230,6 +230,31 @@ fn a_folder_has_one_log_at_a_time() {
     }
 }
 
+#[test]
+fn a_segment_that_somebody_puts_there_with_the_highest_number_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), options());
+    append(&log, 1);
+    let anchor = log.anchor();
+    drop(log);
+    for number in [u64::MAX, u64::MAX - 1, 10_000_000_000] {
+        let path = folder.path().join(format!("segment-{number:010}"));
+        fs::write(path, [1; 4096]).unwrap();
+    }
+    for _ in 0..2 {
+        let log = open(folder.path(), options());
+        append(&log, 2);
+        let verified = verify(folder.path(), Some(anchor)).unwrap();
+        assert_eq!(verified.anchored, Some(audit::Anchored::Fits));
+        assert!(verified.is_whole(), "{verified:?}");
+    }
+    assert_eq!(
+        segments(folder.path()).len(),
+        1 + 3,
+        "no other one was begun"
+    );
+}
+
 /// The part of the next test that runs in another boot.
 #[test]
 fn another_boot() {
