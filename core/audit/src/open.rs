@@ -44,8 +44,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 64 segments of 8 MiB. A service that opens its secrets without end gets an entry a second and
-    /// secret beside 20 entries a second: it does not push the history of others out within days.
+    /// 64 segments of 8 MiB. A service that opens its secrets without end gets 20 entries a second, and
+    /// two for each secret in which the rest is counted, for at most 16 of them. Measured: with one secret
+    /// it pushes all history out in 39 hours, with 20 in 17; one that is denied without end, in 13.
     fn default() -> Options {
         Options {
             segment_size: 8 << 20,
