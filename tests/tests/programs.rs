@@ -219,3 +219,31 @@ fn a_sealed_secretsd_holds_no_private_half() {
     pair.deploy(&["seal"]).ok();
     assert!(!holds(pair.secretsd(), private.as_bytes()), "while sealed");
 }
+
+#[test]
+fn secretsds_user_cannot_take_all_threads_of_the_injector() {
+    let pair = Pair::start();
+    let uid = pair.uid().to_string();
+    let script = "import select, socket, sys\n\
+        poll, all = select.poll(), []\n\
+        for _ in range(40):\n    \
+        one = socket.socket(socket.AF_UNIX)\n    \
+        one.connect(sys.argv[1])\n    \
+        one.send(b'\\x10')\n    \
+        poll.register(one, select.POLLRDHUP)\n    \
+        all.append(one)\n\
+        closed = set()\n\
+        while len(closed) < 32:\n    \
+        for fd, _ in poll.poll():\n        \
+        closed.add(fd)\n        \
+        poll.unregister(fd)\n\
+        print(len(closed))\n";
+    let socket = pair.run_folder().join("inject.sock");
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"])
+        .args(["/usr/bin/python3", "-c", script])
+        .arg(socket);
+    run(command, b"").ok();
+    pair.set("db_password", "goes on");
+}
