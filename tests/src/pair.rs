@@ -292,6 +292,31 @@ impl Pair {
         })
     }
 
+    /// The process of the injector: the keeper's other child.
+    #[track_caller]
+    pub fn injector(&self) -> i32 {
+        let keeper = self.keeper.as_ref().map(|keeper| keeper.id() as i32);
+        wait::until("an injector", || {
+            let ours = self.traces.running("deploy-inject").into_iter();
+            let parent = |pid: &i32| crate::process::stat(*pid).map(|stat| stat.parent);
+            ours.into_iter().find(|pid| parent(pid) == keeper)
+        })
+    }
+
+    /// Kills one of both programs, and waits until it has a successor: `kill(Pair::injector)`.
+    #[track_caller]
+    pub fn kill(&self, which: impl Fn(&Pair) -> i32) -> i32 {
+        let pid = which(self);
+        crate::traces::signal(
+            pid,
+            rustix::process::Signal::KILL,
+            std::time::Duration::from_secs(10),
+        );
+        wait::until("its successor", || {
+            Some(which(self)).filter(|next| *next != pid)
+        })
+    }
+
     /// Ends everything and checks that nothing is left.
     #[track_caller]
     pub fn leaves_nothing(self) {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::thread::CapabilitySet;
 use sys::process::{Child, Spawn};
 use sys::users::Account;
 
@@ -16,6 +17,15 @@ use crate::run_dir::RunDir;
 const RESTART_AFTER: Duration = Duration::from_millis(100);
 /// What of the keeper's own environment its programs see: how much they say.
 const PASSED_ON: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
+/// What the injector needs of root's capabilities: to mount, and to enter mount namespaces (two); to
+/// see in which one a service of another user is; to ring for that user's files, and to make folders
+/// below his. Suites fail without each of these. The last one ends a service whose supervisor was
+/// killed on a host where it has no cgroup v2 by which to end it.
+const OF_INJECTOR: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::KILL);
 
 /// What to start.
 #[derive(Debug)]
@@ -66,7 +76,9 @@ impl Recipe {
                 .arg("--run-dir")
                 .arg(run_dir)
                 .arg("--daemon-uid")
-                .arg(daemon_uid.to_string()),
+                .arg(daemon_uid.to_string())
+                .keep_capabilities(OF_INJECTOR)
+                .no_new_privileges(),
             // Unprivileged from its first instruction: nothing is left for it to drop.
             Recipe::Secretsd {
                 program,

@@ -118,6 +118,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         path: options.run_dir.clone(),
         source,
     };
+    sys::sandbox::harden()?;
+    sys::sandbox::forbid_exec_and_networks()?;
     let mut stored = notify::inherited()?;
     let listener = listener(&mut stored, &run_dir).map_err(in_run_dir)?;
     let lost = Lost::take_over(&mut stored);
