@@ -36,6 +36,28 @@ impl Pair {
         pair
     }
 
+    /// As [`Pair::start`], by copies of both programs in the pair's folder, which can be taken away or
+    /// replaced. Their processes have these names.
+    #[track_caller]
+    pub fn start_copies() -> Pair {
+        let mut pair = Pair::prepare();
+        pair.init(&[]).ok();
+        let up = pair.up_command();
+        let mut command = Command::new(up.get_program());
+        for arg in up.get_args() {
+            let name = ["secretsd", "deploy-inject"]
+                .into_iter()
+                .find(|name| arg == program(name));
+            match name {
+                Some(name) => command.arg(pair.for_services(name)),
+                None => command.arg(arg),
+            };
+        }
+        pair.own_environment(&mut command);
+        pair.up_by(command);
+        pair
+    }
+
     /// The folders alone: no store, and nothing runs.
     pub fn prepare() -> Pair {
         Pair::prepare_as("dt-")

@@ -15,6 +15,8 @@ use crate::run_dir::RunDir;
 
 /// As `RestartSec=` in our units.
 const RESTART_AFTER: Duration = Duration::from_millis(100);
+/// How long until the next attempt if it cannot be started at all.
+const START_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// What of the keeper's own environment its programs see: how much they say.
 const PASSED_ON: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
 /// What the injector needs of root's capabilities: to mount, and to enter mount namespaces (two); to
@@ -169,11 +171,23 @@ impl Program {
         }
     }
 
-    /// Starts it, if it does not run and its time has come.
-    pub fn start_if_due(&mut self) -> Result<(), KeeperError> {
+    /// Starts it, if it does not run and its time has come. Once everything was ready, one that cannot
+    /// be started is tried again: it is being replaced, or there is no memory now.
+    pub fn start_if_due(&mut self, was_ready: bool) -> Result<(), KeeperError> {
         if self.due() != Some(Duration::ZERO) {
             return Ok(());
         }
+        match self.start() {
+            Err(error) if was_ready => {
+                log::error!("{error}; trying again");
+                self.start_at = Instant::now() + START_AGAIN_AFTER;
+                Ok(())
+            }
+            started => started,
+        }
+    }
+
+    fn start(&mut self) -> Result<(), KeeperError> {
         let mut spawn = self
             .recipe
             .spawn()
