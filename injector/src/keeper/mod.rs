@@ -223,7 +223,7 @@ impl Programs {
             for program in [&mut self.injector, &mut self.secretsd] {
                 program.hear()?;
                 program.reap(self.said_ready)?;
-                program.start_if_due()?;
+                program.start_if_due(self.said_ready)?;
             }
             if !self.said_ready && self.injector.is_ready() && self.secretsd.is_ready() {
                 self.said_ready = true;

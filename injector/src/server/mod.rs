@@ -6,21 +6,22 @@ mod bell;
 mod changes;
 mod connections;
 mod daemon;
+mod hand_over;
 mod instances;
 mod reload;
 mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
 use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
-use sys::lock::{lock, read, write};
+use sys::lock::read;
 
 use self::bell::{Bell, Touch};
 use self::changes::Newest;
@@ -29,11 +30,7 @@ use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
 use self::watch::Watch;
 use crate::notify;
-use crate::plan::Tree;
 use crate::run_dir::RunDir;
-
-/// Between two attempts to hand over.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What `deploy-inject serve` needs to know.
 #[derive(Clone, Debug)]
@@ -68,6 +65,7 @@ pub enum ServeError {
 struct Injector {
     run_dir: RunDir,
     daemon_uid: u32,
+    links_of_daemon: Arc<AtomicUsize>,
     connections: RwLock<Arc<Connections>>,
     /// Connections whose views are not attached yet: services still have those of lost ones. Held by
     /// whoever hands over.
@@ -87,6 +85,26 @@ struct Injector {
 struct Peer {
     uid: u32,
     process: OwnedFd,
+    _place: Option<Place>,
+}
+
+/// secretsd has one link, and two for a moment after it was started again. Each has a thread here.
+const LINKS_OF_DAEMON: usize = 8;
+
+/// A link's place among [`LINKS_OF_DAEMON`], given back when dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Place> {
+        let place = Place(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::AcqRel) < LINKS_OF_DAEMON).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Serves until a signal ends the process. Mounts, registry and what the keeper holds stay; taking
@@ -100,6 +118,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         path: options.run_dir.clone(),
         source,
     };
+    sys::sandbox::harden()?;
+    sys::sandbox::forbid_exec_and_networks()?;
     let mut stored = notify::inherited()?;
     let listener = listener(&mut stored, &run_dir).map_err(in_run_dir)?;
     let lost = Lost::take_over(&mut stored);
@@ -117,6 +137,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let injector = Arc::new(Injector {
         run_dir,
         daemon_uid: options.daemon_uid,
+        links_of_daemon: Arc::default(),
         connections: RwLock::new(Arc::new(connections)),
         fresh: Mutex::new(fresh),
         lost,
@@ -186,9 +207,16 @@ impl Injector {
             log::warn!("uid {} refused on the inner socket", credentials.uid);
             return Ok(());
         }
+        let is_daemon = credentials.uid == self.daemon_uid;
+        let place = is_daemon.then(|| Place::take(&self.links_of_daemon));
+        if let Some(None) = place {
+            log::warn!("secretsd has too many links; another one is refused");
+            return Ok(());
+        }
         let peer = Peer {
             uid: credentials.uid,
             process: sys::peer::pidfd(&stream)?,
+            _place: place.flatten(),
         };
         let injector = Arc::clone(self);
         Link::serve(stream, move |link, body, fds| {
@@ -255,96 +283,6 @@ impl Injector {
             ToInjector::Stopping if is_root => self.stopping(),
             ToInjector::Outcome(outcome) if is_root => self.outcome(outcome),
             _ => failed("this user may not ask for that"),
-        }
-    }
-
-    /// secretsd is there: hand over what it serves. On a thread of its own, as secretsd answers
-    /// only after it has our answer.
-    fn hello(self: &Arc<Self>, link: Link) -> Reply {
-        let injector = Arc::clone(self);
-        let started = std::thread::Builder::new()
-            .name("take-over".into())
-            .spawn(move || {
-                // A connection that was lost meanwhile is another one at the next attempt.
-                while let Err(error) = injector.hand_over(link.clone()) {
-                    log::error!("secretsd does not take over: {error}");
-                    if link.is_closed() {
-                        return;
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-            });
-        reply(started.map(drop))
-    }
-
-    fn hand_over(&self, link: Link) -> Result<(), String> {
-        let mut fresh = lock(&self.fresh);
-        self.mend(&mut fresh)
-            .map_err(|error| format!("cannot build a connection again: {error}"))?;
-        let connections = self.connections();
-        let held = self.held.copies().map_err(|error| error.to_string())?;
-        let lost = self.lost.copies().map_err(|error| error.to_string())?;
-        let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) = connections
-            .devices()
-            .map(|(name, fd)| (name.to_owned(), fd))
-            .unzip();
-        fds.extend(held.iter().chain(&lost).map(|(_, fd)| fd.as_fd()));
-        let body = FromInjector::TakeOver {
-            connections: names,
-            held: held.iter().map(|(name, _)| name.clone()).collect(),
-            instances: self.instances.records(),
-            lost: lost.iter().map(|(name, _)| name.clone()).collect(),
-        };
-        match ask(&link, body, &fds) {
-            Ok(Reply::Ok) => {}
-            Ok(Reply::Failed { message }) => return Err(message),
-            Ok(_) => return Err("an answer to another question".to_owned()),
-            Err(error) => return Err(error.to_string()),
-        }
-        self.daemon.serves(link);
-        let trees = [("secret", Tree::Secret), ("config", Tree::Config)];
-        let trees = trees.into_iter().filter(|(name, _)| fresh.contains(name));
-        self.attach_all(&trees.map(|(_, tree)| tree).collect::<Vec<_>>());
-        fresh.clear();
-        self.lost.forget(lost.len());
-        Ok(())
-    }
-
-    /// Builds lost connections again.
-    fn mend(&self, fresh: &mut BTreeSet<&'static str>) -> io::Result<()> {
-        let mended = self.connections().mended(&self.run_dir, &self.lost)?;
-        if let Some((connections, anew)) = mended {
-            *write(&self.connections) = Arc::new(connections);
-            for name in &anew {
-                self.held.forget(name);
-            }
-            fresh.extend(anew);
-        }
-        Ok(())
-    }
-
-    /// Builds lost connections again, and the views of all services with them. On a thread of its
-    /// own: secretsd may be stopped. While there is none, nothing is done: nobody would answer, and
-    /// the next one has it done.
-    fn mend_connections(self: &Arc<Self>) {
-        let Some(link) = self.daemon.link() else {
-            return;
-        };
-        if !self.connections().is_lost() || self.mending.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let injector = Arc::clone(self);
-        let started = std::thread::Builder::new()
-            .name("mend".into())
-            .spawn(move || {
-                if let Err(error) = injector.hand_over(link) {
-                    log::error!("secretsd does not take a new connection over: {error}");
-                }
-                injector.mending.store(false, Ordering::Release);
-            });
-        if let Err(error) = started {
-            log::error!("no thread to build a connection again: {error}");
-            self.mending.store(false, Ordering::Release);
         }
     }
 
