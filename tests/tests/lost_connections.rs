@@ -273,6 +273,27 @@ fn a_stop_leaves_nothing_that_can_be_read() {
 }
 
 #[test]
+fn all_stopped_and_started_again_a_service_reads_again_under_its_number() {
+    let mut stage = stage();
+    let number = stage.web.service().instance().number;
+    assert_eq!(stage.pair.down(), 0);
+    assert_eq!(
+        mounts(stage.web.service()),
+        Vec::<String>::new(),
+        "dead mounts stay"
+    );
+    stage.pair.up();
+    stage.reads_again();
+    let (secret, config) = (stage.secret, stage.config);
+    stage.is_closed(secret);
+    stage.is_closed(config);
+    assert_eq!(stage.web.service().instance().number, number);
+    let mut second = stage.pair.probe(&asked());
+    assert_ne!(second.service().instance().number, number);
+    assert_eq!(second.read(SECRET).text(), "the value");
+}
+
+#[test]
 fn an_upgrade_of_secretsd_by_sigterm_is_no_stop() {
     let mut stage = stage();
     let secretsd = stage.pair.secretsd();
