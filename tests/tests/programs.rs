@@ -279,12 +279,14 @@ fn a_sealed_secretsd_holds_no_private_half() {
 fn secretsds_user_cannot_take_all_threads_of_the_injector() {
     let pair = Pair::start();
     let uid = pair.uid().to_string();
+    // A link beyond the few that there are may be closed before it has sent its byte.
     let script = "import select, socket, sys\n\
         poll, all = select.poll(), []\n\
         for _ in range(40):\n    \
         one = socket.socket(socket.AF_UNIX)\n    \
         one.connect(sys.argv[1])\n    \
-        one.send(b'\\x10')\n    \
+        try: one.send(b'\\x10')\n    \
+        except OSError: pass\n    \
         poll.register(one, select.POLLRDHUP)\n    \
         all.append(one)\n\
         closed = set()\n\
