@@ -93,6 +93,7 @@ impl Filesystem for Adapter {
             .lookup(self.tree, caller(request), Ino(parent.0), name)
         {
             Ok(node) => {
+                self.in_flight.give(node.attr.ino.version());
                 reply.entry_with_ttls(
                     &LONG,
                     &duration(node.ttl),
@@ -253,6 +254,7 @@ impl Filesystem for Adapter {
             let Ok(node) = self.views.lookup(self.tree, caller(request), folder, name) else {
                 continue;
             };
+            self.in_flight.give(node.attr.ino.version());
             let ttl = duration(node.ttl);
             let attr = attributes(&node.attr);
             if reply.add(attr.ino, one.next, name, &ttl, &attr, Generation(0)) {

@@ -7,13 +7,14 @@
 //! | words | what |
 //! |---|---|
 //! | 0 | the highest number of a request that was noted |
+//! | 1 | the highest version that the kernel was told of |
 //! | 8..136 | 16 requests under way, of 8 words: whether the place is taken, number (0: nothing more is valid), inode, opcode and detail, uid and thread, offset, and two that are unused |
 //! | 256..320 | the last 64 requests during which a process ended, by number |
 //!
 //! A request's number here is the kernel's `unique`. When it is sent again, bit 63 is set in it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -106,7 +107,7 @@ pub(crate) struct Noted {
 
 impl InFlight {
     /// Of the connection that the memfd belongs to.
-    pub fn of(memfd: &OwnedFd) -> io::Result<InFlight> {
+    pub fn of(memfd: impl AsFd) -> io::Result<InFlight> {
         Ok(InFlight(SharedWords::map(memfd, OFFSET)?))
     }
 
@@ -157,6 +158,16 @@ impl InFlight {
     /// The highest number that was noted.
     pub fn highest(&self) -> u64 {
         self.0.words()[0].load(Ordering::Relaxed)
+    }
+
+    /// The kernel is about to be told of an inode of this version.
+    pub fn give(&self, version: u32) {
+        self.0.words()[1].fetch_max(u64::from(version), Ordering::Relaxed);
+    }
+
+    /// The highest version that the kernel was told of.
+    pub fn highest_version(&self) -> u32 {
+        u32::try_from(load(&self.0.words()[1])).unwrap_or(u32::MAX)
     }
 
     /// What was under way when the process before this one ended; from now on nothing is. Nobody may
@@ -227,6 +238,7 @@ fn load(word: &AtomicU64) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::os::fd::OwnedFd;
 
     fn memfd() -> OwnedFd {
         rustix::fs::memfd_create("t", rustix::fs::MemfdFlags::CLOEXEC).unwrap()

@@ -16,6 +16,7 @@ mod inflight;
 mod inode;
 mod kernel;
 mod live;
+mod lost;
 mod operator;
 mod pool;
 mod spec;
@@ -24,6 +25,7 @@ mod tree;
 mod unanswered;
 
 pub use handover::Handover;
+pub use lost::invalidate_lost;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
     Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,

@@ -131,6 +131,20 @@ impl Views {
         inodes
     }
 
+    /// Every file that another secretsd may have told the kernel of, up to a version: that is more than
+    /// there were, and the kernel says which it knows.
+    pub(crate) fn possible(&self, tree: Tree, newest: u32) -> Vec<Ino> {
+        let state = read(&self.state);
+        let of_instance = |(number, instance): (&u32, &Instance)| {
+            let number = *number;
+            let entries = instance.files(tree);
+            entries.flat_map(move |entry| {
+                (1..=newest).map(move |version| Ino::new(number, entry, version))
+            })
+        };
+        state.instances.iter().flat_map(of_instance).collect()
+    }
+
     /// The second half of taking names away, after the injector has unlinked them, or could not.
     /// Gives the instances that kept us waiting for too long.
     pub fn forget_gone(&self, gone: Gone) -> Vec<(u32, ServiceName)> {

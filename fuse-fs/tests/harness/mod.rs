@@ -71,8 +71,8 @@ pub struct Host {
     everybody: Arc<Everybody>,
     pub notes: Arc<Notes>,
     folder: PathBuf,
-    secret: OwnedFd,
-    config: OwnedFd,
+    secret: Connection,
+    config: Connection,
 }
 
 impl Host {
@@ -116,6 +116,24 @@ impl Host {
         // Says EBUSY, and aborts all the same.
         let _ = rustix::mount::unmount(&at, UnmountFlags::FORCE);
         self.secret = connect(&at, Tree::Secret, &self.views);
+    }
+
+    /// Ends the connection of a tree, and gives what the injector holds of it still.
+    pub fn abort(&self, tree: Tree) -> &Connection {
+        let (name, connection) = match tree {
+            Tree::Secret => ("secret", &self.secret),
+            Tree::Config => ("config", &self.config),
+        };
+        let _ = rustix::mount::unmount(self.folder.join(name), UnmountFlags::FORCE);
+        connection
+    }
+
+    /// The views of another secretsd, with what the registry knows of instance 7.
+    pub fn successor(&self, spec: InstanceSpec) -> Arc<Views> {
+        let (everybody, notes) = (self.everybody.clone(), self.notes.clone());
+        let views = Views::new(self.store.clone(), everybody, notes);
+        views.restore(spec).unwrap();
+        views
     }
 
     pub fn belongs(&self, whether: bool) {
@@ -253,8 +271,8 @@ impl Host {
     pub fn ring(&self, rings: &[RingPath]) {
         for ring in rings {
             let master = match ring.tree {
-                Tree::Secret => self.secret.as_fd(),
-                Tree::Config => self.config.as_fd(),
+                Tree::Secret => self.secret.mount.as_fd(),
+                Tree::Config => self.config.mount.as_fd(),
             };
             let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
             let file = rustix::fs::openat(master, &ring.path, flags, Mode::empty()).unwrap();
@@ -284,8 +302,15 @@ pub fn asked(words: &str) -> SecretSpec {
     }
 }
 
+/// What the injector holds of a connection.
+pub struct Connection {
+    mount: OwnedFd,
+    pub device: OwnedFd,
+    pub memfd: OwnedFd,
+}
+
 /// A new connection, served and mounted.
-fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> OwnedFd {
+fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> Connection {
     let (device, mount) = sys::fuse::connect("deploy-secrets:test").unwrap();
     rustix::mount::move_mount(
         &mount,
@@ -296,18 +321,17 @@ fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> OwnedFd {
     )
     .unwrap();
     let memfd = rustix::fs::memfd_create("init", MemfdFlags::CLOEXEC).unwrap();
-    fuse_fs::serve(
-        tree,
+    let handover = Handover {
+        fresh: true,
+        memfd: memfd.try_clone().unwrap(),
+        sweep: false,
+    };
+    fuse_fs::serve(tree, device.try_clone().unwrap(), views, &handover).unwrap();
+    Connection {
+        mount,
         device,
-        views,
-        &Handover {
-            fresh: true,
-            memfd,
-            sweep: false,
-        },
-    )
-    .unwrap();
-    mount
+        memfd,
+    }
 }
 
 pub fn pairs<K: std::str::FromStr<Err: std::fmt::Debug> + Ord>(
