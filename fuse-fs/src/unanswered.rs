@@ -42,11 +42,11 @@ pub(crate) fn settle(
     answer: impl FnOnce(&[Left]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut left = in_flight.take_left();
-    for one in left.extract_if(.., |one| one.again) {
+    for one in left.extract_if(.., |one| one.is_deadly) {
         let Asking {
             unique, ino, call, ..
         } = one.asking;
-        log::error!("secretsd ended twice in {call:?} of inode {ino:?}: it gets an error");
+        log::error!("secretsd ended again and again in {call:?} of {ino:?}: it gets an error");
         refuse(device, unique, Refusal::Crashes)?;
     }
     if !sweep {
