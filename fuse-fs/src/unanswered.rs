@@ -49,13 +49,8 @@ pub(crate) fn settle(
         log::error!("secretsd ended again and again in {call:?} of {ino:?}: it gets an error");
         refuse(device, unique, Refusal::Crashes)?;
     }
-    if !sweep {
-        match rustix::io::write(device, &RESEND) {
-            Ok(_) => return Ok(()),
-            // Linux before 6.9.
-            Err(rustix::io::Errno::INVAL) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    if !sweep && resend(device)? {
+        return Ok(());
     }
     answer(&left)?;
     let top = (in_flight.highest() & !1) + ABOVE;
@@ -69,6 +64,15 @@ pub(crate) fn settle(
         left.len()
     );
     Ok(())
+}
+
+/// Asks the kernel to send again what was taken and not answered; false: it cannot (Linux before 6.9).
+pub(crate) fn resend(device: &OwnedFd) -> io::Result<bool> {
+    match rustix::io::write(device, &RESEND) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::INVAL) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Answers what was noted, by the handlers that would have done it: of a session that takes us for
@@ -106,11 +110,7 @@ pub(crate) fn answer<F: Filesystem + Send + 'static>(
         unique.copy_from_slice(&message[8..16]);
         let unique = u64::from_ne_bytes(unique) & !RESENT;
         message[8..16].copy_from_slice(&unique.to_ne_bytes());
-        match rustix::io::write(device, message) {
-            // ENOENT: it was answered before.
-            Ok(_) | Err(rustix::io::Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        reply(device, message)?;
     }
     drop(ours);
     let _ = serving.join();
@@ -162,7 +162,12 @@ fn refuse(device: &OwnedFd, unique: u64, refusal: Refusal) -> io::Result<bool> {
     header[..4].copy_from_slice(&16_u32.to_ne_bytes());
     header[4..8].copy_from_slice(&errno.to_ne_bytes());
     header[8..].copy_from_slice(&unique.to_ne_bytes());
-    match rustix::io::write(device, &header) {
+    reply(device, &header)
+}
+
+/// Gives the kernel an answer; false: nobody waits for that.
+pub(crate) fn reply(device: &OwnedFd, answer: &[u8]) -> io::Result<bool> {
+    match rustix::io::write(device, answer) {
         Ok(_) => Ok(true),
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno.into()),
