@@ -47,7 +47,8 @@ pub struct Views {
     /// Held for reading by each handler until it has answered. Whoever has changed what is shown
     /// takes it once for writing: then no answer with the old state is on its way any more.
     turn: RwLock<()>,
-    /// Held by whoever changes what is shown, from the look at the store to the last invalidation.
+    /// Held by whoever changes what is shown, from the look at the store until the last invalidation is
+    /// done or queued.
     /// No handler takes it.
     changing: Mutex<()>,
     secret_inodes: Live,
