@@ -51,13 +51,9 @@ impl Adapter {
 
     /// Held until the answer has been sent.
     fn begin(&self, request: &Request, call: Call, ino: INodeNo) -> (Turn<'_>, Noted) {
-        let unique = request.unique().0;
-        let turn = if self.in_flight.is_suspect(unique) {
-            self.views.turn_alone()
-        } else {
-            self.views.turn()
-        };
-        (turn, self.in_flight.note(request, call, Ino(ino.0)))
+        // Noted at once, though it may wait for its turn: what is not noted cannot be answered later.
+        let noted = self.in_flight.note(request, call, Ino(ino.0));
+        (self.views.turn(), noted)
     }
 }
 

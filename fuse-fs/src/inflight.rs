@@ -158,16 +158,6 @@ impl InFlight {
         noted
     }
 
-    /// Was it under way when a process ended? It is to be answered while nothing else is, so that
-    /// nothing else is blamed if that happens again.
-    pub fn is_suspect(&self, unique: u64) -> bool {
-        let number = unique & !RESENT;
-        unique != number
-            && self.0.words()[SUSPECTS]
-                .iter()
-                .any(|one| load(one) == number)
-    }
-
     /// The highest number that was noted.
     pub fn highest(&self) -> u64 {
         self.0.words()[0].load(Ordering::Relaxed)
@@ -331,7 +321,6 @@ mod tests {
         one.0.words()[noted.place.unwrap() + FAULT].store(fault, Ordering::Relaxed);
         std::mem::forget(noted);
         let left = InFlight::of(memfd).unwrap().take_left();
-        assert!(one.is_suspect(6 | RESENT) && !one.is_suspect(8 | RESENT));
         assert_eq!((left.len(), left[0].asking), (1, asking));
         left[0].is_deadly
     }

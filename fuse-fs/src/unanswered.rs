@@ -3,7 +3,8 @@
 //! The kernel is asked to send it again (FUSE_NOTIFY_RESEND). Linux before 6.9 cannot: there we answer
 //! in place of the one that ended. What it had noted is answered as it would have been; all else gets
 //! ESTALE, after which the kernel itself repeats a look-up, an open, and the read of a cached page. A
-//! read under direct I/O, or of a folder, that was taken and not yet noted shows that error.
+//! read under direct I/O, or of a folder, that was taken and not yet noted shows that error; and so does
+//! a call by a path that two ends in a row find not yet noted, as the kernel repeats it only once.
 
 use std::io;
 use std::os::fd::OwnedFd;

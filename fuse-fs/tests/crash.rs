@@ -14,16 +14,20 @@ use rustix::mount::UnmountFlags;
 
 /// What readers do beside a test.
 struct Readers {
-    reads: AtomicUsize,
+    /// Of each.
+    reads: [AtomicUsize; 2],
     end: AtomicBool,
     master: PathBuf,
 }
 
 impl Readers {
-    /// Waits until there was another read, or a reader has failed.
+    /// Waits until each has come to the end of a read, or one has failed. A call that meets the end of
+    /// two servers may fail where the kernel cannot send requests again: it repeats it only once.
     fn wait(&self) {
-        let before = self.reads.load(Ordering::SeqCst);
-        while self.reads.load(Ordering::SeqCst) == before && !self.end.load(Ordering::SeqCst) {
+        let now = || self.reads.each_ref().map(|one| one.load(Ordering::SeqCst));
+        let before = now();
+        let waits = || now().iter().zip(&before).any(|(now, before)| now == before);
+        while waits() && !self.end.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
     }
@@ -44,19 +48,20 @@ impl Drop for End<'_> {
 /// Opens and reads `a` and `b` again and again meanwhile: nobody sees an error.
 fn while_others_read<T>(keeper: &mut Keeper, act: impl FnOnce(&mut Keeper, &Readers) -> T) -> T {
     let readers = Readers {
-        reads: AtomicUsize::new(0),
+        reads: Default::default(),
         end: AtomicBool::new(false),
         master: keeper.master().to_owned(),
     };
     let paths = ["a", "b"].map(|name| (name, keeper.path(name)));
+    let paths = paths.into_iter().zip(&readers.reads);
     std::thread::scope(|scope| {
-        for (name, path) in paths {
+        for ((name, path), reads) in paths {
             let readers = &readers;
             scope.spawn(move || {
                 let _end = End(readers);
                 while !readers.end.load(Ordering::SeqCst) {
                     assert_eq!(text(&path), Ok(name.to_owned()));
-                    readers.reads.fetch_add(1, Ordering::SeqCst);
+                    reads.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
