@@ -23,7 +23,7 @@ demo: build ## show the whole way in six steps, with a real redis; leaves nothin
 	@$(OUT)/debug/demo
 
 test: build ## run every test, those against the real kernel included (root)
-	@$(NEED) $(RUN) python3
+	@$(NEED) $(RUN) python3 e2fsprogs
 	@packaging/peers.sh $(OUT)/peers
 	$(CARGO) test --workspace --quiet
 
@@ -38,7 +38,7 @@ bench: build ## measure, and print the ratios of docs/performance.md
 	@$(OUT)/debug/bench
 
 soak: build ## the long forms of the tests that go in rounds, into docs/reliability.md (SOAK=10: a tenth)
-	@$(NEED) $(RUN) python3
+	@$(NEED) $(RUN) python3 e2fsprogs
 	@packaging/peers.sh $(OUT)/peers
 	@$(OUT)/debug/soak
 

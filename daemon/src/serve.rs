@@ -148,7 +148,14 @@ impl Stages for Secretsd {
                 raise_descriptors();
             }
             Stage::Confine => {
-                sys::sandbox::forbid_exec_and_mounts().context("cannot set the seccomp filter")?
+                sys::sandbox::forbid_exec_and_mounts().context("cannot set the seccomp filter")?;
+                // While there is one thread: those to come inherit it.
+                let own = [&*self.folders.state_dir, &*self.folders.run_dir];
+                if !sys::sandbox::restrict_files(&own).context("cannot restrict files")? {
+                    log::warn!(
+                        "this kernel has no Landlock: file modes alone keep us to our folders"
+                    );
+                }
             }
             Stage::OpenStore => self.store = Some(Store::open(&self.folders.state_dir)?),
             Stage::Unseal => self.unseal()?,

@@ -3,7 +3,7 @@
 //! service swaps folders and symlinks meanwhile (runc CVE-2021-30465, kubelet CVE-2021-25741).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, StatxFlags};
@@ -62,28 +62,22 @@ pub(crate) fn undo(steps: &[Step], hands: &mut impl Hands) -> Vec<String> {
 #[derive(Debug)]
 pub(crate) struct Namespace<'a> {
     root: OwnedFd,
-    /// A clone of the instance's folder of each tree, not attached yet.
-    secret: Option<BorrowedFd<'a>>,
-    config: Option<BorrowedFd<'a>>,
+    /// Clones of the instance's folder of some trees, not attached yet.
+    clones: &'a [(Tree, OwnedFd)],
 }
 
 impl<'a> Namespace<'a> {
-    /// For attaching these two clones.
-    pub fn enter(secret: BorrowedFd<'a>, config: BorrowedFd<'a>) -> io::Result<Namespace<'a>> {
+    /// For attaching these clones.
+    pub fn enter(clones: &'a [(Tree, OwnedFd)]) -> io::Result<Namespace<'a>> {
         Ok(Namespace {
             root: folders::open_root()?,
-            secret: Some(secret),
-            config: Some(config),
+            clones,
         })
     }
 
     /// For steps that attach nothing.
     pub fn enter_to_detach() -> io::Result<Namespace<'a>> {
-        Ok(Namespace {
-            root: folders::open_root()?,
-            secret: None,
-            config: None,
-        })
+        Namespace::enter(&[])
     }
 
     /// What is on the way to `target`.
@@ -111,11 +105,8 @@ impl<'a> Namespace<'a> {
     }
 
     fn attach(&self, tree: Tree, target: &Path) -> io::Result<()> {
-        let clone = match tree {
-            Tree::Secret => self.secret,
-            Tree::Config => self.config,
-        };
-        let clone = clone.ok_or(io::ErrorKind::InvalidInput)?;
+        let clone = self.clones.iter().find(|(of, _)| *of == tree);
+        let (_, clone) = clone.ok_or(io::ErrorKind::InvalidInput)?;
         let on = folders::open_folder(&self.root, target)?;
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

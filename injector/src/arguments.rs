@@ -54,6 +54,12 @@ pub enum Verb {
         #[arg(long)]
         keep_instances: bool,
     },
+    /// Have forgotten what the kernel has cached of all views; run by `up` before it stops everything
+    #[command(hide = true)]
+    Forget {
+        #[command(flatten)]
+        run: RunDir,
+    },
     /// A supervisor without a terminal; started by `deploy run --detach`
     #[command(hide = true)]
     Supervise,

@@ -1,11 +1,12 @@
 //! Takes a run folder's views and mounts away: what the keeper runs before it starts anything, and
 //! after it stopped everything; under systemd, a unit's `ExecStopPost=`.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use control::inner::InstanceRecord;
+use control::inner::{InstanceRecord, Link, Reply, ToInjector};
 
 use crate::apply::{Hands, Namespace};
 use crate::mounts::{Mount, Mounts};
@@ -17,24 +18,30 @@ use crate::{folders, process};
 /// A mount may lie over another one that a killed predecessor left; more than this is no accident.
 const LAYERS: usize = 64;
 
-/// Takes the views out of the services that run (`keep_instances` leaves them, and the registry),
-/// detaches the master mounts, and removes the folders of both. Goes on after a failure, and logs
-/// it: there is nobody who could do better.
+/// Takes the views out of the services that run (`keep_instances` leaves them), detaches the master
+/// mounts, and removes the folders of both. A service that runs keeps its place in the registry: it
+/// gets its views back from the next injector. Goes on after a failure, and logs it: there is nobody
+/// who could do better.
 ///
 /// # Errors
 /// The registry cannot be read.
 pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
     let run_dir = RunDir::new(run_dir);
     if !keep_instances && run_dir.instances().exists() {
-        let (_, records) = Registry::open(&run_dir)?;
+        let (registry, records) = Registry::open(&run_dir)?;
         for record in &records {
+            if live_process(record).is_none() {
+                let path = run_dir.instances().join(record.number.to_string());
+                remove(&path, registry.remove(record.number));
+                remove(&path, crate::changes::remove(&run_dir, record.number));
+            }
             if let Err(error) = take_out(record) {
                 log::warn!("instance {} of {}: {error}", record.number, record.service);
             }
         }
         folders::sweep(records.iter().flat_map(targets));
     }
-    detach_masters(&run_dir)?;
+    detach_masters(run_dir.path())?;
     if !keep_instances {
         let folders = [
             run_dir.views().join("secret"),
@@ -45,18 +52,45 @@ pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
         for folder in folders {
             remove(&folder, std::fs::remove_dir(&folder));
         }
-        for folder in [run_dir.instances(), run_dir.changes()] {
-            remove(&folder, std::fs::remove_dir_all(&folder));
+        // With what a killed predecessor has half written; not while an instance is there.
+        if records_left(&run_dir.instances()) == 0 {
+            for folder in [run_dir.instances(), run_dir.changes()] {
+                remove(&folder, std::fs::remove_dir_all(&folder));
+            }
+            let last = run_dir.last_instance();
+            remove(&last, std::fs::remove_file(&last));
         }
-        let last = run_dir.last_instance();
-        remove(&last, std::fs::remove_file(&last));
     }
     Ok(())
+}
+
+/// Has secretsd end all views: what services hold open of them gives errors from here on, and no
+/// cached byte outlives the connections. Before everything is stopped for good, and not before a
+/// restart.
+///
+/// # Errors
+/// The injector does not answer, or says why it was not done.
+pub fn forget(run_dir: &Path) -> io::Result<()> {
+    let link = Link::connect(&RunDir::new(run_dir).inject_socket())?;
+    match link.request(&ToInjector::Stopping, &[]) {
+        Ok((Reply::Ok, _)) => Ok(()),
+        Ok((Reply::Failed { message }, _)) => Err(io::Error::other(message)),
+        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 /// Where an instance's views are.
 pub(crate) fn targets(record: &InstanceRecord) -> [&Path; 2] {
     [&record.targets.secret, &record.targets.config]
+}
+
+fn records_left(instances: &Path) -> usize {
+    let entries = std::fs::read_dir(instances).into_iter().flatten().flatten();
+    let is_record = |name: &OsString| name.to_str().is_some_and(|n| n.parse::<u32>().is_ok());
+    entries
+        .filter(|entry| is_record(&entry.file_name()))
+        .count()
 }
 
 /// The process of a record, if it still lives, in the namespace that the record says.
@@ -89,14 +123,14 @@ pub(crate) fn take_out(record: &InstanceRecord) -> io::Result<()> {
     })
 }
 
-/// Detaches every mount of ours below the run folder, also what a killed predecessor left.
-pub(crate) fn detach_masters(run_dir: &RunDir) -> io::Result<()> {
+/// Detaches every mount of ours at or below `folder`, also what a killed predecessor left there.
+pub(crate) fn detach_masters(folder: &Path) -> io::Result<()> {
     // Detaching changes the working folder, hence a thread that shares its own with nobody.
     let own = rustix::process::pidfd_open(
         rustix::process::getpid(),
         rustix::process::PidfdFlags::empty(),
     )?;
-    sys::namespace::inside(own.as_fd(), || detach_below(run_dir.path()))
+    sys::namespace::inside(own.as_fd(), || detach_below(folder))
 }
 
 fn detach_below(folder: &Path) -> io::Result<()> {

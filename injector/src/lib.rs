@@ -31,6 +31,6 @@ mod signals;
 #[cfg(test)]
 mod testing;
 
-pub use clean::clean;
+pub use clean::{clean, forget};
 pub use daemon_user::{as_daemon_user, as_daemon_user_with_stdin};
 pub use installed::installed;

@@ -48,6 +48,8 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             keep_instances,
         } => injector::clean(&run.run_dir, keep_instances)
             .with_context(|| format!("cannot clean {}", run.run_dir.display()))?,
+        Verb::Forget { run } => injector::forget(&run.run_dir)
+            .with_context(|| format!("cannot end the views of {}", run.run_dir.display()))?,
         Verb::Supervise => return Ok(exit(injector::supervisor::run_detached())),
         Verb::Look {
             secret,

@@ -21,7 +21,7 @@ use rustix::net::{
 };
 
 /// As systemd's `FileDescriptorStoreMax=` in our units.
-const STORE_MAX: usize = 16;
+const STORE_MAX: usize = 32;
 /// sd_notify messages are short; a longer one is cut and so ignored by the line.
 const MESSAGE_MAX: usize = 4096;
 /// SCM_MAX_FD of the kernel is 253; nobody of ours sends more than this.

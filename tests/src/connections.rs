@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-/// The numbers of the connections that these processes have open.
-pub(crate) fn of<'a>(pids: impl Iterator<Item = &'a i32>) -> BTreeSet<u64> {
+/// The numbers of the connections that threads of these processes have open: of a process that was
+/// killed, too, while one of its threads waits.
+fn open_by(pids: &BTreeSet<i32>) -> BTreeSet<u64> {
+    let entries = |path: String| std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut found = BTreeSet::new();
-    for pid in pids {
-        let folder = format!("/proc/{pid}/fdinfo");
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+    for thread in pids
+        .iter()
+        .flat_map(|pid| entries(format!("/proc/{pid}/task")))
+    {
+        for entry in entries(format!("{}/fdinfo", thread.path().display())) {
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
             let numbers = text
                 .lines()
@@ -21,8 +25,13 @@ pub(crate) fn of<'a>(pids: impl Iterator<Item = &'a i32>) -> BTreeSet<u64> {
     found
 }
 
-/// Ends those that are still there; nobody else's.
-pub(crate) fn abort(numbers: &BTreeSet<u64>) {
+/// Ends the connections of processes that were killed and have not ended; nobody else's: a number is
+/// given again as soon as its connection has gone.
+pub(crate) fn abort_those_of(pids: &BTreeSet<i32>) {
+    let numbers = open_by(pids);
+    if numbers.is_empty() {
+        return;
+    }
     // Not mounted on every host, and not for us to leave mounted.
     let Ok(folder) = tempfile::Builder::new().prefix("dc-").tempdir_in("/tmp") else {
         return;

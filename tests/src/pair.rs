@@ -36,6 +36,28 @@ impl Pair {
         pair
     }
 
+    /// As [`Pair::start`], by copies of both programs in the pair's folder, which can be taken away or
+    /// replaced. Their processes have these names.
+    #[track_caller]
+    pub fn start_copies() -> Pair {
+        let mut pair = Pair::prepare();
+        pair.init(&[]).ok();
+        let up = pair.up_command();
+        let mut command = Command::new(up.get_program());
+        for arg in up.get_args() {
+            let name = ["secretsd", "deploy-inject"]
+                .into_iter()
+                .find(|name| arg == program(name));
+            match name {
+                Some(name) => command.arg(pair.for_services(name)),
+                None => command.arg(arg),
+            };
+        }
+        pair.own_environment(&mut command);
+        pair.up_by(command);
+        pair
+    }
+
     /// The folders alone: no store, and nothing runs.
     pub fn prepare() -> Pair {
         Pair::prepare_as("dt-")
@@ -289,6 +311,31 @@ impl Pair {
     pub fn secretsd(&self) -> i32 {
         wait::until("a secretsd", || {
             self.traces.running("secretsd").first().copied()
+        })
+    }
+
+    /// The process of the injector: the keeper's other child.
+    #[track_caller]
+    pub fn injector(&self) -> i32 {
+        let keeper = self.keeper.as_ref().map(|keeper| keeper.id() as i32);
+        wait::until("an injector", || {
+            let ours = self.traces.running("deploy-inject").into_iter();
+            let parent = |pid: &i32| crate::process::stat(*pid).map(|stat| stat.parent);
+            ours.into_iter().find(|pid| parent(pid) == keeper)
+        })
+    }
+
+    /// Kills one of both programs, and waits until it has a successor: `kill(Pair::injector)`.
+    #[track_caller]
+    pub fn kill(&self, which: impl Fn(&Pair) -> i32) -> i32 {
+        let pid = which(self);
+        crate::traces::signal(
+            pid,
+            rustix::process::Signal::KILL,
+            std::time::Duration::from_secs(10),
+        );
+        wait::until("its successor", || {
+            Some(which(self)).filter(|next| *next != pid)
         })
     }
 

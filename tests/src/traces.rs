@@ -94,8 +94,7 @@ impl Traces {
     /// Takes everything away: first by asking the keeper, then by force. Does what it can and
     /// goes on, as there is nobody who could mend a failure; [`Traces::find`] says what is left.
     pub fn erase(&self) {
-        // The keeper holds all of them, until it ends.
-        let connections = connections::of(self.processes().keys());
+        let mut all: BTreeSet<i32> = self.processes().into_keys().collect();
         let keeper = self.keeper.lock().unwrap_or_else(|dead| dead.into_inner());
         if let Some(keeper) = *keeper {
             signal(
@@ -109,6 +108,7 @@ impl Traces {
         // A process that is ended may have started another one just before.
         for patience in [2000, 0, 0, 0, 0] {
             let processes = self.processes();
+            all.extend(processes.keys());
             cgroups.extend(cgroups_of(processes.keys()));
             let first = if patience > 0 {
                 Signal::TERM
@@ -130,7 +130,7 @@ impl Traces {
                 break;
             }
         }
-        connections::abort(&connections);
+        connections::abort_those_of(&all);
         cgroups.extend(self.own_cgroups());
         // Deepest first; a cgroup with a process in it cannot be removed, so that none of another
         // is lost.

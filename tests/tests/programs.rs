@@ -102,6 +102,61 @@ fn secretsd_has_no_right_at_all() {
     assert_eq!((state.mode() & 0o7777, state.uid()), (0o700, uid));
 }
 
+/// Its threads, each with its lines of /proc/PID/task/TID/status.
+fn threads(pid: i32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // One may have ended meanwhile.
+    let status = threads.map(|thread| thread.unwrap().path().join("status"));
+    status
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .collect()
+}
+
+#[test]
+fn the_injector_has_few_rights_and_no_way_to_more() {
+    let pair = Pair::start();
+    let pid = pair.injector();
+    let all = threads(pid);
+    assert!(all.len() > 1, "on every thread");
+    // SYS_ADMIN, SYS_PTRACE, SYS_CHROOT, KILL, DAC_OVERRIDE.
+    let few = "00000000002c0022";
+    for status in all {
+        for line in [
+            "CapInh:\t0000000000000000",
+            &format!("CapPrm:\t{few}"),
+            &format!("CapEff:\t{few}"),
+            &format!("CapBnd:\t{few}"),
+            "CapAmb:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
+            assert!(status.lines().any(|one| one == line), "{line}:\n{status}");
+        }
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core"));
+    let words: Vec<&str> = core.unwrap().split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "no core dump");
+    // It works all the same, and again as the successor of one that was killed.
+    let user = ClaimedUser::claim();
+    pair.set("db_password", "x");
+    pair.grant("web", &["db_password"]);
+    let asked = Asked::service("web")
+        .user(user.uid())
+        .secrets(&["db_password"]);
+    let mut before = pair.probe(&asked);
+    let next = pair.kill(Pair::injector);
+    let mut after = pair.probe(&asked);
+    assert_eq!(before.read("/secret/db_password").text(), "x");
+    assert_eq!(after.read("/secret/db_password").text(), "x");
+    assert_eq!(process::status(next, "CapEff").as_deref(), Some(few));
+    // The keeper has what it needs to give; a service has what root or its user has.
+    assert_eq!(
+        process::status(after.service().instance().pid, "NoNewPrivs").as_deref(),
+        Some("0")
+    );
+}
+
 #[test]
 fn keeper_injector_and_supervisor_never_hold_a_value() {
     let pair = Pair::start();
@@ -218,4 +273,32 @@ fn a_sealed_secretsd_holds_no_private_half() {
     pair.deploy(&["key", "rotate"]).ok();
     pair.deploy(&["seal"]).ok();
     assert!(!holds(pair.secretsd(), private.as_bytes()), "while sealed");
+}
+
+#[test]
+fn secretsds_user_cannot_take_all_threads_of_the_injector() {
+    let pair = Pair::start();
+    let uid = pair.uid().to_string();
+    let script = "import select, socket, sys\n\
+        poll, all = select.poll(), []\n\
+        for _ in range(40):\n    \
+        one = socket.socket(socket.AF_UNIX)\n    \
+        one.connect(sys.argv[1])\n    \
+        one.send(b'\\x10')\n    \
+        poll.register(one, select.POLLRDHUP)\n    \
+        all.append(one)\n\
+        closed = set()\n\
+        while len(closed) < 32:\n    \
+        for fd, _ in poll.poll():\n        \
+        closed.add(fd)\n        \
+        poll.unregister(fd)\n\
+        print(len(closed))\n";
+    let socket = pair.run_folder().join("inject.sock");
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"])
+        .args(["/usr/bin/python3", "-c", script])
+        .arg(socket);
+    run(command, b"").ok();
+    pair.set("db_password", "goes on");
 }

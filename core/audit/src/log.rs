@@ -171,7 +171,10 @@ impl Inner {
         if synced.seq < seq {
             let (files, last) = {
                 let mut writer = lock(&self.writer);
-                (std::mem::take(&mut writer.unsynced), writer.last.seq)
+                let mut files = std::mem::take(&mut writer.unsynced);
+                // Behind the entries: what is on the disk as one is known not to be another count.
+                files.extend(writer.merger.unsynced());
+                (files, writer.last.seq)
             };
             let done = files.iter().try_for_each(|file| file.sync_data());
             synced.seq = last;

@@ -9,9 +9,10 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::anchor::Hash;
-use crate::entry::{Access, Change, Entry, Event, Kind, Merged, Outcome, Record, Verdict};
+use crate::entry::{Access, Change, Event, Kind, Merged, Outcome, Record, Verdict};
 use crate::frame::{self, HASH, MAX_FRAME, Reader, Writer};
 use crate::time::{Now, Time};
 
@@ -121,6 +122,34 @@ impl Counted {
         }
     }
 
+    /// One that an earlier process has left.
+    fn read(bytes: &[u8]) -> Option<Counted> {
+        let length = frame::length(bytes).ok()??;
+        let entry = frame::decode(&bytes[..length], &Hash::default()).ok()?;
+        let Record::Merged(merged) = entry.record else {
+            return None;
+        };
+        Some(Counted {
+            of: Some(merged.of),
+            count: merged.count,
+            first: merged.first,
+            last: merged.last,
+            service: merged.service.into(),
+            instance: merged.instance,
+            secret: merged.secret.into(),
+            version: merged.version,
+            verdict: Some(merged.verdict),
+            why: merged.why.into(),
+            pid: merged.pid,
+            tid: merged.tid,
+            uid: merged.uid,
+            comm: merged.comm.into(),
+            operator: merged.operator.into(),
+            act: merged.act.into(),
+            since: merged.since,
+        })
+    }
+
     fn is(&self, key: Key<'_>) -> bool {
         self.of == Some(key.of)
             && self.instance == key.instance
@@ -181,7 +210,8 @@ impl Counted {
 /// The counts, in memory and in their file.
 #[derive(Debug)]
 pub(crate) struct Merger {
-    file: File,
+    file: Arc<File>,
+    is_synced: bool,
     slots: Vec<Option<Counted>>,
     /// Of each slot, also of what it counted before: connection and number.
     recent: Vec<[(u32, u64); RECENT]>,
@@ -189,8 +219,9 @@ pub(crate) struct Merger {
 }
 
 impl Merger {
-    /// Opens the file, and gives what an earlier process has counted and not written as entries.
-    pub(crate) fn open(folder: &Path) -> io::Result<(Merger, Vec<Left>)> {
+    /// Opens the file, and goes on with what an earlier process has counted: but for what `is_written`
+    /// as an entry, by slot and since.
+    pub(crate) fn open(folder: &Path, is_written: impl Fn(u16, u64) -> bool) -> io::Result<Merger> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -207,21 +238,40 @@ impl Merger {
                 count => length += count,
             }
         }
-        let slots = bytes.chunks_exact(SLOT);
-        let recent = slots.clone().map(requests).collect();
-        let left = slots
+        let recent = bytes.chunks_exact(SLOT).map(requests).collect();
+        let left = bytes
+            .chunks_exact_mut(SLOT)
             .enumerate()
-            .filter_map(|(slot, bytes)| Left::read(slot, &bytes[COUNT..]))
-            .collect();
+            .map(|(slot, bytes)| {
+                let count = &mut bytes[COUNT..];
+                let left = Counted::read(count).filter(|one| !is_written(slot as u16, one.since));
+                if left.is_none() {
+                    count.fill(0);
+                }
+                left
+            });
+        let slots = left.collect();
         // All blocks at once: no count finds the disk full.
         file.write_all_at(&bytes, 0)?;
-        let merger = Merger {
-            file,
-            slots: std::iter::repeat_with(|| None).take(SLOTS).collect(),
+        Ok(Merger {
+            file: Arc::new(file),
+            is_synced: false,
+            slots,
             recent,
             frame: Box::new([0; MAX_FRAME]),
-        };
-        Ok((merger, left))
+        })
+    }
+
+    /// What is counted.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = Merged<'_>> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, one)| Some(one.as_ref()?.merged(slot)))
+    }
+
+    /// The file, if it is to be synced.
+    pub(crate) fn unsynced(&mut self) -> Option<Arc<File>> {
+        let is_synced = std::mem::replace(&mut self.is_synced, true);
+        (!is_synced).then(|| Arc::clone(&self.file))
     }
 
     /// The requests that were counted last.
@@ -267,6 +317,7 @@ impl Merger {
         ring.put(&self.frame[..total]);
         let end = ring.at;
         // In one write, and within a page: a kill leaves the count as it was, or as it is now.
+        self.is_synced = false;
         let written = self.file.write_all_at(&bytes[..end], (slot * SLOT) as u64);
         if written.is_err() {
             counted.count -= 1;
@@ -331,6 +382,7 @@ impl Merger {
 
     /// Forgets a count that is an entry now.
     pub(crate) fn clear(&mut self, slot: usize) -> io::Result<()> {
+        self.is_synced = false;
         self.file
             .write_all_at(&[0; 8], (slot * SLOT + COUNT) as u64)
     }
@@ -346,32 +398,6 @@ pub(crate) struct Taken {
 impl Taken {
     pub(crate) fn merged(&self) -> Merged<'_> {
         self.counted.merged(self.slot)
-    }
-}
-
-/// A count that an earlier process has left.
-#[derive(Debug)]
-pub(crate) struct Left {
-    pub(crate) slot: usize,
-    frame: Vec<u8>,
-}
-
-impl Left {
-    fn read(slot: usize, bytes: &[u8]) -> Option<Left> {
-        let length = frame::length(bytes).ok()??;
-        let frame = bytes[..length].to_vec();
-        let left = Left { slot, frame };
-        left.merged().is_some().then_some(left)
-    }
-
-    pub(crate) fn merged(&self) -> Option<Merged<'_>> {
-        match frame::decode(&self.frame, &Hash::default()) {
-            Ok(Entry {
-                record: Record::Merged(merged),
-                ..
-            }) => Some(merged),
-            _ => None,
-        }
     }
 }
 

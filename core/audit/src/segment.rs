@@ -25,6 +25,8 @@ pub(crate) const HEADER: usize = 128;
 /// Segments are read whole.
 pub(crate) const LONGEST: usize = 1 << 30;
 const MAGIC: [u8; 8] = *b"dsaudit1";
+/// Of ten digits. Whatever else is there is none of the log's, and begins no numbers beyond all ends.
+const LAST: u64 = 9_999_999_999;
 const UNFINISHED: &str = "segment.new";
 const NAME: &str = "segment-";
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
@@ -102,6 +104,9 @@ impl Segment {
     /// Makes a segment of zeros, every block of it allocated: from here on no entry finds the disk
     /// full.
     pub(crate) fn prepare(folder: &Path, number: u64, size: usize) -> io::Result<Segment> {
+        if number > LAST {
+            return Err(io::Error::other("there is no number left"));
+        }
         let unfinished = folder.join(UNFINISHED);
         remove(&unfinished)?;
         let made = create(&unfinished).and_then(|file| {
@@ -283,7 +288,8 @@ fn names(folder: &Path) -> io::Result<Vec<u64>> {
         let found = entry?.file_name();
         let number = found.to_str().and_then(|found| {
             let number = found.strip_prefix(NAME)?.parse().ok()?;
-            (path(Path::new(""), number) == Path::new(found)).then_some(number)
+            let is_one = number <= LAST && path(Path::new(""), number) == Path::new(found);
+            is_one.then_some(number)
         });
         numbers.extend(number);
     }

@@ -71,8 +71,12 @@ impl Bell {
 
 #[derive(Debug)]
 pub(crate) struct Writer {
+    /// Locked: the folder has one log at a time.
+    pub(crate) _folder: File,
     /// How many segments are kept.
     pub(crate) keep: u64,
+    /// The oldest of them that was not removed.
+    pub(crate) oldest: u64,
     pub(crate) boot: [u8; 16],
     pub(crate) segment: Segment,
     /// Where the next entry goes.
@@ -112,11 +116,14 @@ impl Writer {
             }
             self.record(&Record::Event(*event), now)
         });
-        written.map(|()| true).inspect_err(|error| {
-            let why = Arc::clone(&error.0);
-            let count = self.refused.as_ref().map_or(0, |refused| refused.count) + 1;
-            self.refused = Some(Refused { why, count });
-        })
+        written.map(|()| true).inspect_err(|error| self.miss(error))
+    }
+
+    /// Something was not written, of which an entry has to tell.
+    pub(crate) fn miss(&mut self, error: &AppendError) {
+        let why = Arc::clone(&error.0);
+        let count = self.refused.as_ref().map_or(0, |refused| refused.count) + 1;
+        self.refused = Some(Refused { why, count });
     }
 
     /// Counts an event if it is not to be an entry.
@@ -184,6 +191,9 @@ impl Writer {
 
     /// Says what was missed, once there is room for opens again; true: nothing is missed.
     pub(crate) fn resume(&mut self, now: Now) -> bool {
+        if self.repair(now).is_err() {
+            return false;
+        }
         let Some(Refused { why, count }) = &self.refused else {
             return true;
         };
@@ -198,8 +208,7 @@ impl Writer {
             outcome: Outcome::Done,
             why: "",
         };
-        let resumed = self.repair(now).is_ok()
-            && self.make_room(MAX_FRAME, true, now).is_ok()
+        let resumed = self.make_room(MAX_FRAME, true, now).is_ok()
             && self
                 .record(&Record::Event(Event::Change(change)), now)
                 .is_ok();
@@ -254,16 +263,25 @@ impl Writer {
             previous: self.last,
             first,
         };
+        // Also if more are kept than before: what was removed stays so.
+        let oldest = (segment.number + 1).saturating_sub(self.keep);
+        let oldest = oldest.max(self.oldest);
         let switch = Record::Segment(Switch {
             boot: self.boot,
             number: segment.number,
-            oldest: (segment.number + 1).saturating_sub(self.keep).max(1),
+            oldest,
             note,
         });
         let total = frame::encode(&mut self.frame, first, now, &switch);
         let hash = frame::seal(&mut self.frame[..total], &header.before().hash);
         segment.begin(&header, &self.frame[..total])?;
+        // Behind a failure it has to be seen that this one is better: a disk that fails on and on would
+        // take a segment for each try, and the oldest ones would go for them.
+        if !note.is_empty() {
+            segment.file.sync_data()?;
+        }
         self.segment = segment;
+        self.oldest = oldest;
         self.at = HEADER + total;
         self.last = Anchor { seq: first, hash };
         self.failed = None;

@@ -122,18 +122,10 @@ impl Run {
         }
     }
 
-    fn reopen(&mut self, files: Option<&Files>) {
-        match files {
-            Some(files) => {
-                let folder = put(files);
-                self.log = Log::open(folder.path(), OPTIONS, "test").unwrap().0;
-                self.folder = folder;
-            }
-            None => {
-                self.log.close();
-                self.log = Log::open(self.folder.path(), OPTIONS, "test").unwrap().0;
-            }
-        }
+    fn reopen(&mut self, files: &Files) {
+        let folder = put(files);
+        self.log = Log::open(folder.path(), OPTIONS, "test").unwrap().0;
+        self.folder = folder;
     }
 
     fn act(&mut self, act: &Act) {
@@ -163,10 +155,14 @@ impl Run {
                 self.log.sync().unwrap();
                 self.synced = (self.log.anchor(), self.snapshot());
             }
-            Act::Restart => self.reopen(None),
+            Act::Restart => {
+                self.log.close();
+                let files = self.snapshot();
+                self.reopen(&files);
+            }
             Act::Kill => {
                 let files = self.snapshot();
-                self.reopen(Some(&files));
+                self.reopen(&files);
             }
         }
     }

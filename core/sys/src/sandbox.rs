@@ -1,8 +1,13 @@
-//! What secretsd gives up before it opens the store, for good.
+//! What secretsd and the injector give up for good, before they do anything else.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
+use landlock::{
+    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    path_beneath_rules,
+};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -43,10 +48,61 @@ pub fn has_capabilities() -> io::Result<bool> {
 /// # Errors
 /// The kernel has no seccomp filters, or this is an architecture without a rule set.
 pub fn forbid_exec_and_mounts() -> io::Result<()> {
+    let calls = [FORBIDDEN, OF_MOUNTS, OF_X86].concat();
+    forbid(calls.into_iter().map(|call| (call, Vec::new())))
+}
+
+/// The same for a program whose work is mounts: it may make them, take them away, and enter mount
+/// namespaces, no other ones. It may signal by pidfd, and reaches nobody by number.
+///
+/// # Errors
+/// As [`forbid_exec_and_mounts`].
+pub fn forbid_exec_and_networks() -> io::Result<()> {
+    let flag = |flag: i32| u64::from(flag.unsigned_abs());
+    let not = |argument, flag| rule(argument, SeccompCmpOp::Ne, flag);
+    // A thread of its own in another mount namespace needs these two, and no more.
+    let entering = [
+        (libc::SYS_unshare, vec![not(0, flag(libc::CLONE_FS))?]),
+        (libc::SYS_setns, vec![not(1, flag(libc::CLONE_NEWNS))?]),
+    ];
+    let calls = [FORBIDDEN, OF_OLD_MOUNTS, OF_X86].concat();
+    let calls = calls.into_iter().map(|call| (call, Vec::new()));
+    forbid(calls.chain(entering))
+}
+
+/// Calls that get EPERM, and when; without a rule always.
+fn forbid(calls: impl Iterator<Item = (i64, Vec<SeccompRule>)>) -> io::Result<()> {
     // An answer for programs that try the newest call first: glibc then starts threads by clone(2),
     // whose flags a filter can see.
     seccompiler::apply_filter_all_threads(&unknown_calls()?).map_err(io::Error::other)?;
-    seccompiler::apply_filter_all_threads(&forbidden_calls()?).map_err(io::Error::other)
+    let forbidden = forbidden_calls(calls.collect())?;
+    seccompiler::apply_filter_all_threads(&forbidden).map_err(io::Error::other)
+}
+
+/// From now on this thread, and those that it starts, change files below `own` alone: nothing else
+/// can be removed, renamed, truncated, or be made, but for plain files, and nothing can be executed
+/// anywhere, nor a device made or asked for more than its bytes. Reading, and making a plain file, is
+/// left to the modes of files, for a key file may lie wherever an operator wants it.
+///
+/// False: this kernel has no Landlock (landlock(7)), and nothing has changed. An older one restricts
+/// less of this: renaming from folder to folder since 5.19, truncating since 6.2, devices since 6.10.
+///
+/// # Errors
+/// As landlock_restrict_self(2); new privileges must have been given up.
+pub fn restrict_files(own: &[&Path]) -> io::Result<bool> {
+    // The newest with a right of files that we know and want: sockets are for modes and seccomp.
+    let all = AccessFs::from_all(ABI::V5);
+    let anywhere = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::MakeReg;
+    let never = AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev;
+    let restricted = Ruleset::default()
+        .handle_access(all)
+        .and_then(Ruleset::create)
+        // A folder that is not there has nothing in it to be changed.
+        .and_then(|rules| rules.add_rules(path_beneath_rules(["/"], anywhere)))
+        .and_then(|rules| rules.add_rules(path_beneath_rules(own, all & !never)))
+        .and_then(|rules| rules.restrict_self());
+    let restricted = restricted.map_err(io::Error::other)?;
+    Ok(restricted.ruleset != RulesetStatus::NotEnforced)
 }
 
 /// The x32 ABI of x86-64 numbers each call a second time, beyond this bit; no other architecture of
@@ -78,11 +134,8 @@ fn bpf(code: u32, k: u32, jt: u8, jf: u8) -> io::Result<sock_filter> {
     Ok(sock_filter { code, jt, jf, k })
 }
 
-fn forbidden_calls() -> io::Result<Vec<sock_filter>> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in FORBIDDEN.iter().chain(OF_X86) {
-        rules.insert(*call, Vec::new());
-    }
+/// With what depends on an argument for every program of ours: processes, sockets, signals.
+fn forbidden_calls(mut rules: BTreeMap<i64, Vec<SeccompRule>>) -> io::Result<Vec<sock_filter>> {
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     let unix = u64::from(libc::AF_UNIX.unsigned_abs());
     let own = u64::from(std::process::id());
@@ -127,22 +180,9 @@ const FORBIDDEN: &[i64] = &[
     libc::SYS_process_madvise,
     libc::SYS_kcmp,
     libc::SYS_pidfd_getfd,
-    libc::SYS_pidfd_send_signal,
     libc::SYS_tkill,
-    // Mounts and namespaces.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
+    // Files.
     libc::SYS_chroot,
-    libc::SYS_setns,
-    libc::SYS_unshare,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_quotactl,
@@ -174,6 +214,26 @@ const FORBIDDEN: &[i64] = &[
     libc::SYS_setdomainname,
     libc::SYS_personality,
 ];
+
+/// Mounts, namespaces, and signals by pidfd.
+const OF_MOUNTS: &[i64] = &[
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_pidfd_send_signal,
+];
+
+/// Mounts by path, for which the calls above are the better way.
+const OF_OLD_MOUNTS: &[i64] = &[libc::SYS_mount, libc::SYS_pivot_root, libc::SYS_fspick];
 
 #[cfg(target_arch = "x86_64")]
 const OF_X86: &[i64] = &[

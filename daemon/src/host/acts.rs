@@ -422,6 +422,14 @@ impl Host {
         log::info!("{}: sealed the store", operator.name());
     }
 
+    /// The end of all views: the connections go with us. Nothing is served from here on, and nothing
+    /// stays in the kernel's caches, where nobody could take it back.
+    pub(super) fn stopping(&self) {
+        let _sealing = lock(&self.sealing);
+        self.views.sealed();
+        log::info!("stops for good: nothing is served any more");
+    }
+
     /// Unseals, and shows again what is granted.
     pub fn unseal(&self, operator: &Operator, unlock: Unlock) -> Result<UnsealReport, UnsealError> {
         let _sealing = lock(&self.sealing);

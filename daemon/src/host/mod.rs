@@ -5,6 +5,7 @@
 //! the store again for whatever they show, so two acts at once end in what the store says last.
 
 pub(crate) mod acts;
+mod lost;
 mod operator_tree;
 pub(crate) mod take_over;
 mod versions;

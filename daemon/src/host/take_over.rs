@@ -8,19 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use control::inner::{
-    self, ChangeAct, ChangeOutcome, Entry, FromInjector, InstanceRecord, Link, MissingGrant,
-    RefusedKind, Reply, ToInjector,
+    Entry, FromInjector, InstanceRecord, Link, MissingGrant, RefusedKind, Reply, ToInjector,
 };
 use fuse_fs::{Handover, InstanceSpec, MakeError, SecretSpec};
-use model::{Audit, SecretName, ServiceName, Tree};
+use model::{Audit, SecretName, Tree};
 use rustix::fs::MemfdFlags;
 use store::Denied;
 use sys::lock::lock;
 
 use super::operator_tree::OperatorTree;
-use super::versions::{Followed, followed};
+use super::versions::Known;
 use super::{Host, ourselves};
-use crate::audit::Act;
 use crate::injector::{ask, ask_with};
 
 /// The connections that the injector must bring.
@@ -31,25 +29,9 @@ const CONNECTIONS: [&str; 3] = ["secret", "config", "operator"];
 pub(crate) struct Served {
     /// The memfd of each connection: how it is known again. Kept open, so that no other file can
     /// have its inode number meanwhile.
-    connections: Vec<OwnedFd>,
+    connections: BTreeMap<&'static str, OwnedFd>,
     pub(super) instances: BTreeMap<u32, Known>,
     carried: Carried,
-}
-
-/// What is known of an instance that is served.
-pub(super) struct Known {
-    pub service: ServiceName,
-    /// The names whose versions it is told.
-    pub follows: Vec<Followed>,
-}
-
-impl Known {
-    fn new(record: &InstanceRecord) -> Known {
-        Known {
-            service: record.service.clone(),
-            follows: followed(record),
-        }
-    }
 }
 
 /// Versions that instances may have had open before this secretsd began. Their opens were never
@@ -83,7 +65,8 @@ pub(crate) fn answer(
             connections,
             held,
             instances,
-        } => match take_over(host, link, (&connections, &held), fds, &instances) {
+            lost,
+        } => match take_over(host, link, [&connections, &held, &lost], fds, &instances) {
             Ok(()) => Reply::Ok,
             Err(message) => {
                 log::error!("cannot take the connections over: {message}");
@@ -97,20 +80,11 @@ pub(crate) fn answer(
             Reply::Ok
         }
         FromInjector::Outcome(outcome) => {
-            let ChangeOutcome {
-                number,
-                service,
-                act,
-                outcome,
-                why,
-            } = outcome;
-            host.on_change_ended(&service, number, act, outcome, &why);
-            let why = if why.is_empty() {
-                why
-            } else {
-                format!(": {why}")
-            };
-            log::info!("instance {number} of {service}: on_change, {act}: {outcome}{why}");
+            host.acted_on(&outcome);
+            Reply::Ok
+        }
+        FromInjector::Stopping => {
+            host.stopping();
             Reply::Ok
         }
         FromInjector::CaughtUp { numbers } => {
@@ -128,14 +102,16 @@ pub(crate) fn answer(
 fn take_over(
     host: &Arc<Host>,
     link: &Link,
-    (names, held): (&[String], &[String]),
-    fds: Vec<OwnedFd>,
+    [names, held, lost]: [&[String]; 3],
+    mut fds: Vec<OwnedFd>,
     records: &[InstanceRecord],
 ) -> Result<(), String> {
     let mut served = lock(&host.served);
-    let brought = sort(names, held, fds)?;
-    let known = is_known(&served.connections, &brought)?;
-    if !known {
+    let dead = fds.split_off(fds.len().saturating_sub(lost.len()));
+    // What we serve already goes on; the others are new, or an earlier secretsd's.
+    let mut brought = sort(names, held, fds)?;
+    brought.retain(|one| !is_known(&served.connections, one));
+    if !brought.is_empty() {
         for one in brought.iter().filter(|one| one.fresh) {
             let question = ToInjector::Hold {
                 name: one.name.to_owned(),
@@ -175,26 +151,32 @@ fn take_over(
     host.audit
         .adoption(|adoption| adoption.retain(|_, number| there.contains_key(&number)));
     served.instances = there;
-    if !known {
-        served.connections.clear();
-        for one in brought {
-            let name = one.name;
-            let memfd = serve(host, one).map_err(|error| format!("{name}: {error}"))?;
-            served.connections.push(memfd);
-        }
-        if taken_over && !served.instances.is_empty() {
-            served.carried.due = true;
-            served
-                .carried
-                .instances
-                .extend(records.iter().map(|record| record.number));
-        }
-    }
-    let how = match (known, taken_over) {
+    let how = match (brought.is_empty(), taken_over) {
         (true, _) => "served already",
         (false, true) => "taken over",
         (false, false) => "new",
     };
+    for one in brought {
+        let name = one.name;
+        let memfd = serve(host, one).map_err(|error| format!("{name}: {error}"))?;
+        served.connections.insert(name, memfd);
+    }
+    // Before the injector lets them go.
+    for (name, device) in lost.iter().zip(dead) {
+        match name.as_str() {
+            "secret" => host.forget_lost(Tree::Secret, device, records),
+            "config" => host.forget_lost(Tree::Config, device, records),
+            // The operators' tree caches nothing.
+            _ => {}
+        }
+    }
+    if taken_over && !served.instances.is_empty() {
+        served.carried.due = true;
+        served
+            .carried
+            .instances
+            .extend(records.iter().map(|record| record.number));
+    }
     log::info!("instances: {}; connections: {how}", records.len());
     drop(served);
     host.carry_holds();
@@ -229,16 +211,10 @@ fn serve(host: &Arc<Host>, one: Brought) -> io::Result<OwnedFd> {
     Ok(handover.memfd)
 }
 
-fn is_known(served: &[OwnedFd], brought: &[Brought]) -> Result<bool, String> {
-    if served.len() != brought.len() {
-        return Ok(false);
-    }
-    for (ours, theirs) in served.iter().zip(brought) {
-        if look_at(ours)?.ino() != look_at(&theirs.memfd)?.ino() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+fn is_known(served: &BTreeMap<&'static str, OwnedFd>, brought: &Brought) -> bool {
+    let inode = |memfd| look_at(memfd).map(|meta| meta.ino());
+    let ours = served.get(brought.name).map(inode);
+    matches!((ours, inode(&brought.memfd)), (Some(Ok(ours)), Ok(theirs)) if ours == theirs)
 }
 
 /// Each connection with what was held for it, or with a new memfd, in the order of [`CONNECTIONS`].
@@ -308,33 +284,6 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
 }
 
 impl Host {
-    /// A service was told of a change, or was not.
-    fn on_change_ended(
-        &self,
-        service: &ServiceName,
-        number: u32,
-        act: ChangeAct,
-        outcome: inner::Outcome,
-        why: &str,
-    ) {
-        let detail = format!("instance {number}: {act}, {outcome}");
-        let act = Act::new("on_change", service.as_str()).detail(&detail);
-        let outcome = match outcome {
-            inner::Outcome::Done => audit::Outcome::Done,
-            inner::Outcome::Failed | inner::Outcome::Skipped => audit::Outcome::Failed,
-        };
-        if let Some(us) = ourselves() {
-            self.audit.happened(&us, act, outcome, why);
-        }
-    }
-
-    /// Instances with their services; those that have ended are left out.
-    pub(super) fn named(&self, numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, ServiceName)> {
-        let served = lock(&self.served);
-        let service = |number| Some((number, served.instances.get(&number)?.service.clone()));
-        numbers.into_iter().filter_map(service).collect()
-    }
-
     /// All that the manifest asks for, or nothing.
     fn make(&self, record: &InstanceRecord) -> Reply {
         let (number, service) = (record.number, &record.service);

@@ -3,17 +3,34 @@
 
 use std::collections::BTreeSet;
 
-use control::inner::{InstanceRecord, NameVersion};
-use model::{ConfigName, SecretName, Tree};
+use control::inner::{self, ChangeOutcome, InstanceRecord, NameVersion};
+use model::{ConfigName, SecretName, ServiceName, Tree};
 use sys::lock::lock;
 
 use super::{Host, ourselves};
+use crate::audit::Act;
 
 /// A secret or a stored config.
 pub(super) type Followed = (Tree, String);
 
+/// What is known of an instance that is served.
+pub(super) struct Known {
+    pub service: ServiceName,
+    /// The names whose versions it is told.
+    pub follows: Vec<Followed>,
+}
+
+impl Known {
+    pub fn new(record: &InstanceRecord) -> Known {
+        Known {
+            service: record.service.clone(),
+            follows: followed(record),
+        }
+    }
+}
+
 /// What an instance follows: nothing without an `on_change`.
-pub(super) fn followed(record: &InstanceRecord) -> Vec<Followed> {
+fn followed(record: &InstanceRecord) -> Vec<Followed> {
     let manifest = &record.manifest;
     if manifest.on_change.is_none() {
         return Vec::new();
@@ -26,6 +43,38 @@ pub(super) fn followed(record: &InstanceRecord) -> Vec<Followed> {
 }
 
 impl Host {
+    /// Instances with their services; those that have ended are left out.
+    pub(super) fn named(&self, numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, ServiceName)> {
+        let served = lock(&self.served);
+        let service = |number| Some((number, served.instances.get(&number)?.service.clone()));
+        numbers.into_iter().filter_map(service).collect()
+    }
+
+    /// What a supervisor did after a change.
+    pub(super) fn acted_on(&self, outcome: &ChangeOutcome) {
+        let ChangeOutcome {
+            number,
+            service,
+            act,
+            outcome,
+            why,
+        } = outcome;
+        let words = format!("instance {number} of {service}: on_change, {act}: {outcome}");
+        match why.as_str() {
+            "" => log::info!("{words}"),
+            why => log::info!("{words}: {why}"),
+        }
+        let detail = format!("instance {number}: {act}, {outcome}");
+        let done = match outcome {
+            inner::Outcome::Done => audit::Outcome::Done,
+            inner::Outcome::Failed | inner::Outcome::Skipped => audit::Outcome::Failed,
+        };
+        if let Some(us) = ourselves() {
+            let act = Act::new("on_change", service.as_str()).detail(&detail);
+            self.audit.happened(&us, act, done, why);
+        }
+    }
+
     /// Where some secrets are now.
     pub(super) fn secrets_at(&self, names: &[SecretName]) -> Vec<NameVersion> {
         let names = names.iter().map(|name| (Tree::Secret, name.to_string()));

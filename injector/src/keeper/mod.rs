@@ -113,13 +113,14 @@ pub fn up(options: &UpOptions) -> Result<(), KeeperError> {
 
     let folder = RunFolder::claim(&options.run_dir)?;
     // Leftovers of a killed predecessor; running services keep their place in the registry.
-    clean(&injector, folder.paths(), &["--keep-instances"]);
+    run_part(&injector, "clean", folder.paths(), &["--keep-instances"]);
     let result = Programs::prepare(&folder, options, &account, injector.clone(), secretsd)
         .and_then(|mut programs| {
             let result = programs.keep(signals);
+            run_part(&injector, "forget", folder.paths(), &[]);
             programs.injector.stop(PATIENCE);
             // While secretsd still answers: nothing that uses a mount gets stuck.
-            clean(&injector, folder.paths(), &[]);
+            run_part(&injector, "clean", folder.paths(), &[]);
             programs.secretsd.stop(PATIENCE);
             result
         });
@@ -141,10 +142,10 @@ fn account(user: &str) -> Result<sys::users::Account, KeeperError> {
     Ok(account)
 }
 
-/// `deploy-inject clean`: a process of its own, for it touches mounts.
-fn clean(injector: &Path, run_dir: &RunDir, more: &[&str]) {
+/// A verb of deploy-inject: a process of its own, for it touches mounts or waits for others.
+fn run_part(injector: &Path, verb: &str, run_dir: &RunDir, more: &[&str]) {
     let child = std::process::Command::new(injector)
-        .arg("clean")
+        .arg(verb)
         .arg("--run-dir")
         .arg(run_dir.path())
         .args(more)
@@ -152,14 +153,17 @@ fn clean(injector: &Path, run_dir: &RunDir, more: &[&str]) {
         .spawn();
     let mut child = match child {
         Ok(child) => child,
-        Err(error) => return log::error!("cannot clean {}: {error}", run_dir.path().display()),
+        Err(error) => return log::error!("cannot {verb} {}: {error}", run_dir.path().display()),
     };
     let start = Instant::now();
     loop {
         match child.try_wait() {
             Ok(None) if start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(2)),
             Ok(None) => {
-                log::error!("cleaning {} is stuck; given up", run_dir.path().display());
+                log::error!(
+                    "`{verb}` of {} is stuck; given up",
+                    run_dir.path().display()
+                );
                 let _ = child.kill();
                 return;
             }
@@ -219,7 +223,7 @@ impl Programs {
             for program in [&mut self.injector, &mut self.secretsd] {
                 program.hear()?;
                 program.reap(self.said_ready)?;
-                program.start_if_due()?;
+                program.start_if_due(self.said_ready)?;
             }
             if !self.said_ready && self.injector.is_ready() && self.secretsd.is_ready() {
                 self.said_ready = true;

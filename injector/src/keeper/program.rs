@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::thread::CapabilitySet;
 use sys::process::{Child, Spawn};
 use sys::users::Account;
 
@@ -22,6 +23,17 @@ const PASSED_ON: [&str; 4] = [
     "DEPLOY_AUDIT_FAIL_OPEN",
     "DEPLOY_JOURNAL_SOCKET",
 ];
+/// How long until the next attempt if it cannot be started at all.
+const START_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// What the injector needs of root's capabilities: to mount, and to enter mount namespaces (two); to
+/// see in which one a service of another user is; to ring for that user's files, and to make folders
+/// below his. Suites fail without each of these. The last one ends a service whose supervisor was
+/// killed on a host where it has no cgroup v2 by which to end it.
+const OF_INJECTOR: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::KILL);
 
 /// What to start.
 #[derive(Debug)]
@@ -72,7 +84,9 @@ impl Recipe {
                 .arg("--run-dir")
                 .arg(run_dir)
                 .arg("--daemon-uid")
-                .arg(daemon_uid.to_string()),
+                .arg(daemon_uid.to_string())
+                .keep_capabilities(OF_INJECTOR)
+                .no_new_privileges(),
             // Unprivileged from its first instruction: nothing is left for it to drop.
             Recipe::Secretsd {
                 program,
@@ -163,11 +177,23 @@ impl Program {
         }
     }
 
-    /// Starts it, if it does not run and its time has come.
-    pub fn start_if_due(&mut self) -> Result<(), KeeperError> {
+    /// Starts it, if it does not run and its time has come. Once everything was ready, one that cannot
+    /// be started is tried again: it is being replaced, or there is no memory now.
+    pub fn start_if_due(&mut self, was_ready: bool) -> Result<(), KeeperError> {
         if self.due() != Some(Duration::ZERO) {
             return Ok(());
         }
+        match self.start() {
+            Err(error) if was_ready => {
+                log::error!("{error}; trying again");
+                self.start_at = Instant::now() + START_AGAIN_AFTER;
+                Ok(())
+            }
+            started => started,
+        }
+    }
+
+    fn start(&mut self) -> Result<(), KeeperError> {
         let mut spawn = self
             .recipe
             .spawn()

@@ -1,18 +1,26 @@
-//! The three FUSE connections and their master mounts: taken over from an earlier life, or made.
+//! The three FUSE connections and their master mounts: taken over from an earlier life, or made; and
+//! those that were lost.
+//!
+//! A lost connection answers nobody, but what the kernel has cached of it can be read on from held
+//! descriptors and mappings, and only its device reaches that. So the device is kept, over our own
+//! death too, until secretsd has taken the next connection over and has had everything forgotten that
+//! it gave out by the lost one, and until services have the views of the next one.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MoveMountFlags;
+use sys::lock::lock;
 
-use crate::folders;
 use crate::mounts::{Mounts, SOURCE_PREFIX};
-use crate::notify;
 use crate::run_dir::RunDir;
+use crate::{clean, folders, notify};
 
 /// In this order they go to secretsd.
 pub(super) const NAMES: [&str; 3] = ["secret", "config", "operator"];
@@ -40,36 +48,44 @@ impl Connection {
 }
 
 /// All three.
-#[derive(Debug)]
-pub(super) struct Connections([Connection; 3]);
+#[derive(Clone, Debug)]
+pub(super) struct Connections([Arc<Connection>; 3]);
 
 impl Connections {
-    /// Those of an earlier life, if all are there, alive and mounted.
-    pub fn take_over(stored: &mut Vec<(String, OwnedFd)>, run_dir: &RunDir) -> Option<Connections> {
-        let mounts = Mounts::here().ok()?;
-        let mut one = |name: &'static str| {
-            let dev = take(stored, &format!("fuse-{name}"))?;
-            let mount = take(stored, &format!("mount-{name}"))?;
-            let connection = Connection { name, dev, mount };
-            let mounted = mounts.exactly_at(&place(run_dir, name))?.is_master();
-            (mounted && !connection.is_lost()).then_some(connection)
+    /// Those of an earlier life that are alive and mounted, and new ones in place of the others.
+    pub fn begin(
+        stored: &mut Vec<(String, OwnedFd)>,
+        run_dir: &RunDir,
+        lost: &Lost,
+    ) -> io::Result<(Connections, BTreeSet<&'static str>)> {
+        make_folder(&run_dir.views())?;
+        let mut fresh = BTreeSet::new();
+        let mut one = |name: &'static str| match take_over(stored, run_dir, name, lost)? {
+            Some(connection) => Ok(Arc::new(connection)),
+            None => {
+                fresh.insert(name);
+                make(run_dir, name)
+            }
         };
-        Some(Connections([
-            one(NAMES[0])?,
-            one(NAMES[1])?,
-            one(NAMES[2])?,
-        ]))
+        let all = Connections([one(NAMES[0])?, one(NAMES[1])?, one(NAMES[2])?]);
+        Ok((all, fresh))
     }
 
-    /// New ones, mounted, and known to the keeper.
-    pub fn make(run_dir: &RunDir) -> io::Result<Connections> {
-        make_folder(&run_dir.views())?;
-        let make = |name| make_one(run_dir, name);
-        Ok(Connections([
-            make(NAMES[0])?,
-            make(NAMES[1])?,
-            make(NAMES[2])?,
-        ]))
+    /// New ones in place of those that are lost; `None` if none is.
+    pub fn mended(
+        &self,
+        run_dir: &RunDir,
+        lost: &Lost,
+    ) -> io::Result<Option<(Connections, BTreeSet<&'static str>)>> {
+        let mut fresh = BTreeSet::new();
+        let mut all = self.clone();
+        for one in all.0.iter_mut().filter(|one| one.is_lost()) {
+            log::warn!("the {} connection was aborted; building it again", one.name);
+            lost.keep(one.name, one.dev.try_clone()?)?;
+            *one = make(run_dir, one.name)?;
+            fresh.insert(one.name);
+        }
+        Ok((!fresh.is_empty()).then_some((all, fresh)))
     }
 
     /// Those of /dev/fuse, as secretsd takes them over.
@@ -89,13 +105,92 @@ impl Connections {
 
     /// Is one of them gone?
     pub fn is_lost(&self) -> bool {
-        self.0.iter().any(Connection::is_lost)
+        self.0.iter().any(|one| one.is_lost())
     }
+}
+
+/// Devices of lost connections, with the connections' names.
+#[derive(Debug, Default)]
+pub(super) struct Lost(Mutex<Vec<(String, OwnedFd)>>);
+
+impl Lost {
+    /// Those of an earlier life.
+    pub fn take_over(stored: &mut Vec<(String, OwnedFd)>) -> Lost {
+        let lost = Lost::default();
+        for name in NAMES {
+            while let Some(dev) = take(stored, &stored_as(name)) {
+                lock(&lost.0).push((name.to_owned(), dev));
+            }
+        }
+        lost
+    }
+
+    /// The keeper keeps it too, before it forgets it as one that lives.
+    fn keep(&self, name: &str, dev: OwnedFd) -> io::Result<()> {
+        notify::store(&stored_as(name), dev.as_fd())?;
+        lock(&self.0).push((name.to_owned(), dev));
+        Ok(())
+    }
+
+    /// Copies of all.
+    pub fn copies(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let lost = lock(&self.0);
+        let copy = |(name, dev): &(String, OwnedFd)| Ok((name.clone(), dev.try_clone()?));
+        lost.iter().map(copy).collect()
+    }
+
+    /// The names of all.
+    pub fn names(&self) -> Vec<&'static str> {
+        let lost = lock(&self.0);
+        let is_lost = |name: &&str| lost.iter().any(|(lost, _)| lost == *name);
+        NAMES.into_iter().filter(is_lost).collect()
+    }
+
+    /// Nothing is in the kernel's caches any more of the first `count`, and no service sees them.
+    pub fn forget(&self, count: usize) {
+        let mut lost = lock(&self.0);
+        lost.drain(..count);
+        if lost.is_empty() {
+            for name in NAMES {
+                let _ = notify::forget(&stored_as(name));
+            }
+        }
+    }
+}
+
+fn stored_as(name: &str) -> String {
+    format!("lost-{name}")
 }
 
 fn take(stored: &mut Vec<(String, OwnedFd)>, name: &str) -> Option<OwnedFd> {
     let at = stored.iter().rposition(|(stored, _)| stored == name)?;
     Some(stored.swap_remove(at).1)
+}
+
+/// `None`: there is none that lives.
+fn take_over(
+    stored: &mut Vec<(String, OwnedFd)>,
+    run_dir: &RunDir,
+    name: &'static str,
+    lost: &Lost,
+) -> io::Result<Option<Connection>> {
+    let dev = take(stored, &format!("fuse-{name}"));
+    let mount = take(stored, &format!("mount-{name}"));
+    let Some(dev) = dev else {
+        return Ok(None);
+    };
+    let mounts = Mounts::here()?;
+    let mounted = mounts.exactly_at(&place(run_dir, name));
+    if let Some(mount) = mount {
+        let connection = Connection { name, dev, mount };
+        if mounted.is_some_and(|mount| mount.is_master()) && !connection.is_lost() {
+            return Ok(Some(connection));
+        }
+        lost.keep(name, connection.dev)?;
+    } else {
+        lost.keep(name, dev)?;
+    }
+    Ok(None)
 }
 
 /// Where a master is mounted.
@@ -106,8 +201,10 @@ fn place(run_dir: &RunDir, name: &str) -> PathBuf {
     }
 }
 
-fn make_one(run_dir: &RunDir, name: &'static str) -> io::Result<Connection> {
+/// A new one, mounted in place of what is there, and known to the keeper.
+fn make(run_dir: &RunDir, name: &'static str) -> io::Result<Arc<Connection>> {
     let at = place(run_dir, name);
+    clean::detach_masters(&at)?;
     make_folder(&at)?;
     let (dev, mount) = sys::fuse::connect(&format!("{SOURCE_PREFIX}{name}"))?;
     // On top of a dead one, should there be one still.
@@ -119,7 +216,7 @@ fn make_one(run_dir: &RunDir, name: &'static str) -> io::Result<Connection> {
         notify::forget(&stored)?;
         notify::store(&stored, fd)?;
     }
-    Ok(Connection { name, dev, mount })
+    Ok(Arc::new(Connection { name, dev, mount }))
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

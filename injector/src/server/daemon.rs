@@ -119,11 +119,10 @@ impl Held {
         Ok(())
     }
 
-    /// Forgets all: they told of connections that are gone.
-    pub fn clear(&self) {
-        for (name, _) in lock(&self.0).drain(..) {
-            let _ = crate::notify::forget(&format!("held-{name}"));
-        }
+    /// Forgets one: it told of a connection that is gone.
+    pub fn forget(&self, name: &str) {
+        lock(&self.0).retain(|(other, _)| other != name);
+        let _ = crate::notify::forget(&format!("held-{name}"));
     }
 
     /// Copies of all, with their names.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use control::inner::{FromInjector, InstanceRecord, Reply};
 use model::Manifest;
@@ -18,6 +20,11 @@ use crate::plan::{Survey, Target, Tree, plan};
 use crate::registry::{FORMAT, Registry};
 use crate::run_dir::RunDir;
 use crate::{clean, folders, process};
+
+/// Attaching takes a millisecond; what takes this long is stuck, and not waited for.
+const STUCK: Duration = Duration::from_millis(100);
+/// How long a start waits for a lost connection.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a supervisor asks for, with the process that waits for it.
 #[derive(Debug)]
@@ -133,6 +140,24 @@ impl Injector {
             Err(error) => return failed(&format!("cannot look at the service's process: {error}")),
         };
         let number = record.number;
+        let service = Arc::new(wanted.service);
+        let one = Live {
+            record: record.clone(),
+            service: Arc::clone(&service),
+            supervisor: Some(Arc::new(wanted.supervisor)),
+        };
+        // From here on a take-over tells of it, and a change finds it.
+        lock(&self.instances.live).insert(number, one);
+        let reply = self.make_views(&record, &service);
+        match reply {
+            Reply::Made { .. } => self.watch.look_again(),
+            _ => self.end(number),
+        }
+        reply
+    }
+
+    fn make_views(&self, record: &InstanceRecord, service: &OwnedFd) -> Reply {
+        let number = record.number;
         // secretsd first: it says whether the service may have what it asks for.
         let made = match self.daemon.ask(
             FromInjector::Make {
@@ -144,29 +169,18 @@ impl Injector {
             Ok(refused) => return refused,
             Err(error) => return failed(&error.to_string()),
         };
-        let record = InstanceRecord {
-            entries: made.clone(),
-            ..record
-        };
-        let attached = lock(&self.instances.registry)
-            .put(&record)
+        let done = self
+            .instances
+            .entries(number, made.clone())
             .map_err(|error| format!("cannot write the registry: {error}"))
-            .and_then(|()| self.attach(&record, &wanted.service));
-        let one = Live {
-            record: record.clone(),
-            service: Arc::new(wanted.service),
-            supervisor: Some(Arc::new(wanted.supervisor)),
-        };
-        lock(&self.instances.live).insert(number, one);
-        // From here on a change finds the instance; what came before is in what it is told now.
-        if let Err(message) = attached.and_then(|()| self.tell_changes(&record)) {
-            self.end(number);
-            return failed(&message);
-        }
-        self.watch.look_again();
-        Reply::Made {
-            number,
-            entries: made,
+            .and_then(|()| self.attach(record, service))
+            .and_then(|()| self.tell_changes(record));
+        match done {
+            Ok(()) => Reply::Made {
+                number,
+                entries: made,
+            },
+            Err(message) => failed(&message),
         }
     }
 
@@ -196,9 +210,56 @@ impl Injector {
     }
 
     /// Attaches an instance's views in its namespace.
-    pub(super) fn attach(&self, record: &InstanceRecord, service: &OwnedFd) -> Result<(), String> {
+    fn attach(&self, record: &InstanceRecord, service: &OwnedFd) -> Result<(), String> {
+        self.wait_until_whole();
+        let clones = clones(&self.connections(), record, &[Tree::Secret, Tree::Config])?;
+        let _lock = folders::lock();
+        inject(record, service, clones)
+    }
+
+    /// A connection that was lost a moment ago is about to be there again.
+    fn wait_until_whole(&self) {
+        let start = Instant::now();
+        while self.connections().is_lost() && start.elapsed() < WHOLE_PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Free once secretsd has taken the next one over.
+        drop(lock(&self.fresh));
+    }
+
+    /// Services that run through a loss of connections get the views of those back. Each on a thread
+    /// of its own: a service may have mounted on the way to its views what answers nobody.
+    pub(super) fn attach_all(&self, trees: &[Tree]) {
+        if trees.is_empty() {
+            return;
+        }
+        let live = self
+            .instances
+            .look(|one| Some((one.record.clone(), Arc::clone(&one.service))));
+        // For all of them: whoever is stuck would hold it up for the others.
+        let _lock = folders::lock();
         let connections = self.connections();
-        attach(&connections, record, service)
+        for (record, service) in live {
+            let (done, is_done) = channel::<()>();
+            let (connections, trees) = (Arc::clone(&connections), trees.to_vec());
+            let attach = move || {
+                let attached = clones(&connections, &record, &trees)
+                    .and_then(|clones| inject(&record, &service, clones));
+                if let Err(error) = attached {
+                    let (number, service) = (record.number, &record.service);
+                    log::error!("instance {number} of {service} has no view any more: {error}");
+                }
+                drop(done);
+            };
+            match std::thread::Builder::new()
+                .name("attach".into())
+                .spawn(attach)
+            {
+                // Done or not, it says no word: what is awaited is the end of the sender.
+                Ok(_) => drop(is_done.recv_timeout(STUCK)),
+                Err(error) => log::error!("no thread to attach views: {error}"),
+            }
+        }
     }
 
     /// Ends an instance: what is mounted goes, secretsd forgets it, and the folders that were made
@@ -267,31 +328,36 @@ pub(super) fn failed(message: &str) -> Reply {
     }
 }
 
-fn attach(
+/// The views of an instance, attached nowhere. secretsd answers the look-up of the folder, and may be
+/// away, so that no lock may be held.
+fn clones(
     connections: &Connections,
     record: &InstanceRecord,
-    service: &OwnedFd,
-) -> Result<(), String> {
-    let folder = PathBuf::from(record.number.to_string());
-    let clone = |master| {
-        sys::mount::clone_readonly(master, &folder).map_err(|error| {
-            format!(
-                "cannot clone the view of instance {}: {error}",
-                record.number
-            )
-        })
+    trees: &[Tree],
+) -> Result<Vec<(Tree, OwnedFd)>, String> {
+    let number = record.number;
+    let folder = PathBuf::from(number.to_string());
+    let clone = |tree: &Tree| {
+        let master = match tree {
+            Tree::Secret => connections.secret(),
+            Tree::Config => connections.config(),
+        };
+        match sys::mount::clone_readonly(master, &folder) {
+            Ok(clone) => Ok((*tree, clone)),
+            Err(error) => Err(format!(
+                "cannot clone the view of instance {number}: {error}"
+            )),
+        }
     };
-    // Before the lock: secretsd answers the look-up of the folder, and may be away.
-    let (secret, config) = (clone(connections.secret())?, clone(connections.config())?);
-    inject(record, service, secret, config)
+    trees.iter().map(clone).collect()
 }
 
-/// Attaches two clones where the record says, in the namespace of `service`.
-pub(super) fn inject(
+/// Attaches clones where the record says, in the namespace of `service`. Under the lock of
+/// [`folders`].
+fn inject(
     record: &InstanceRecord,
     service: &OwnedFd,
-    secret: OwnedFd,
-    config: OwnedFd,
+    clones: Vec<(Tree, OwnedFd)>,
 ) -> Result<(), String> {
     let host_namespace =
         sys::namespace::is_hosts(record.pid).map_err(|error| format!("no namespace: {error}"))?;
@@ -300,15 +366,15 @@ pub(super) fn inject(
     if process::has_ended(service) {
         return Err("the service's process has ended".to_owned());
     }
-    let wanted = [
-        (Tree::Secret, record.targets.secret.clone()),
-        (Tree::Config, record.targets.config.clone()),
-    ];
-    let _lock = folders::lock();
+    let targets_of = &record.targets;
     let done = sys::namespace::inside(service.as_fd(), move || {
-        let mut namespace = Namespace::enter(secret.as_fd(), config.as_fd())?;
+        let mut namespace = Namespace::enter(&clones)?;
         let mut targets = Vec::new();
-        for (tree, path) in wanted {
+        for (tree, _) in &clones {
+            let (tree, path) = match tree {
+                Tree::Secret => (Tree::Secret, targets_of.secret.clone()),
+                Tree::Config => (Tree::Config, targets_of.config.clone()),
+            };
             let found = namespace.find(&path)?;
             targets.push(Target { tree, path, found });
         }

@@ -6,28 +6,31 @@ mod bell;
 mod changes;
 mod connections;
 mod daemon;
+mod hand_over;
 mod instances;
 mod reload;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
 use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
-use sys::lock::{lock, read, write};
+use sys::lock::read;
 
 use self::bell::{Bell, Touch};
 use self::changes::Newest;
-use self::connections::Connections;
+use self::connections::{Connections, Lost};
 use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
 use self::watch::Watch;
+use crate::notify;
 use crate::run_dir::RunDir;
-use crate::{clean, notify};
 
 /// What `deploy-inject serve` needs to know.
 #[derive(Clone, Debug)]
@@ -62,9 +65,14 @@ pub enum ServeError {
 struct Injector {
     run_dir: RunDir,
     daemon_uid: u32,
+    links_of_daemon: Arc<AtomicUsize>,
     connections: RwLock<Arc<Connections>>,
-    /// Not known to secretsd yet: views that are attached are still those of dead connections.
-    fresh: Mutex<bool>,
+    /// Connections whose views are not attached yet: services still have those of lost ones. Held by
+    /// whoever hands over.
+    fresh: Mutex<BTreeSet<&'static str>>,
+    lost: Lost,
+    /// A thread is mending connections.
+    mending: AtomicBool,
     held: Held,
     daemon: Daemon,
     instances: Instances,
@@ -77,6 +85,26 @@ struct Injector {
 struct Peer {
     uid: u32,
     process: OwnedFd,
+    _place: Option<Place>,
+}
+
+/// secretsd has one link, and two for a moment after it was started again. Each has a thread here.
+const LINKS_OF_DAEMON: usize = 8;
+
+/// A link's place among [`LINKS_OF_DAEMON`], given back when dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Place> {
+        let place = Place(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::AcqRel) < LINKS_OF_DAEMON).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Serves until a signal ends the process. Mounts, registry and what the keeper holds stay; taking
@@ -90,30 +118,30 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         path: options.run_dir.clone(),
         source,
     };
+    sys::sandbox::harden()?;
+    sys::sandbox::forbid_exec_and_networks()?;
     let mut stored = notify::inherited()?;
     let listener = listener(&mut stored, &run_dir).map_err(in_run_dir)?;
-    let (connections, fresh) = match Connections::take_over(&mut stored, &run_dir) {
-        Some(connections) => (connections, false),
-        None => {
-            clean::detach_masters(&run_dir).map_err(in_run_dir)?;
-            (
-                Connections::make(&run_dir).map_err(ServeError::Connections)?,
-                true,
-            )
-        }
-    };
+    let lost = Lost::take_over(&mut stored);
+    let (connections, mut fresh) =
+        Connections::begin(&mut stored, &run_dir, &lost).map_err(ServeError::Connections)?;
     let held = Held::take_over(&mut stored);
-    if fresh {
-        held.clear();
+    for name in &fresh {
+        held.forget(name);
     }
+    // Had the injector before us come to the end of it, they would not be lost any more.
+    fresh.extend(lost.names());
     drop(stored);
     let (instances, ended) = Instances::open(&run_dir).map_err(in_run_dir)?;
     let (caught_up, hears) = channel();
     let injector = Arc::new(Injector {
         run_dir,
         daemon_uid: options.daemon_uid,
+        links_of_daemon: Arc::default(),
         connections: RwLock::new(Arc::new(connections)),
         fresh: Mutex::new(fresh),
+        lost,
+        mending: AtomicBool::new(false),
         held,
         daemon: Daemon::default(),
         instances,
@@ -179,9 +207,16 @@ impl Injector {
             log::warn!("uid {} refused on the inner socket", credentials.uid);
             return Ok(());
         }
+        let is_daemon = credentials.uid == self.daemon_uid;
+        let place = is_daemon.then(|| Place::take(&self.links_of_daemon));
+        if let Some(None) = place {
+            log::warn!("secretsd has too many links; another one is refused");
+            return Ok(());
+        }
         let peer = Peer {
             uid: credentials.uid,
             process: sys::peer::pidfd(&stream)?,
+            _place: place.flatten(),
         };
         let injector = Arc::clone(self);
         Link::serve(stream, move |link, body, fds| {
@@ -245,87 +280,20 @@ impl Injector {
                 reply(self.instances.entries(number, entries))
             }
             ToInjector::Changed { versions, all } if is_daemon => self.changed(versions, all),
+            ToInjector::Stopping if is_root => self.stopping(),
             ToInjector::Outcome(outcome) if is_root => self.outcome(outcome),
             _ => failed("this user may not ask for that"),
         }
     }
 
-    /// secretsd is there: hand over what it serves. On a thread of its own, as secretsd answers
-    /// only after it has our answer.
-    fn hello(self: &Arc<Self>, link: Link) -> Reply {
-        let injector = Arc::clone(self);
-        let started = std::thread::Builder::new()
-            .name("take-over".into())
-            .spawn(move || {
-                if let Err(error) = injector.hand_over(link) {
-                    log::error!("secretsd does not take over: {error}");
-                }
-            });
-        reply(started.map(drop))
-    }
-
-    fn hand_over(&self, link: Link) -> Result<(), String> {
-        let mut fresh = lock(&self.fresh);
-        let connections = self.connections();
-        let held = self.held.copies().map_err(|error| error.to_string())?;
-        let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) = connections
-            .devices()
-            .map(|(name, fd)| (name.to_owned(), fd))
-            .unzip();
-        fds.extend(held.iter().map(|(_, fd)| fd.as_fd()));
-        let body = FromInjector::TakeOver {
-            connections: names,
-            held: held.iter().map(|(name, _)| name.clone()).collect(),
-            instances: self.instances.records(),
+    /// Without a secretsd there is nothing to be done: its keeper has started it again or gives up.
+    fn stopping(&self) -> Reply {
+        let Some(link) = self.daemon.link() else {
+            return Reply::Ok;
         };
-        match ask(&link, body, &fds) {
-            Ok(Reply::Ok) => {}
-            Ok(Reply::Failed { message }) => return Err(message),
-            Ok(_) => return Err("an answer to another question".to_owned()),
-            Err(error) => return Err(error.to_string()),
-        }
-        self.daemon.serves(link);
-        if std::mem::take(&mut *fresh) {
-            self.attach_all();
-        }
-        Ok(())
-    }
-
-    /// Services that run through a loss of the connections get their views back.
-    fn attach_all(&self) {
-        let live = self
-            .instances
-            .look(|one| Some((one.record.clone(), Arc::clone(&one.service))));
-        for (record, service) in live {
-            if let Err(error) = self.attach(&record, &service) {
-                let (number, service) = (record.number, &record.service);
-                log::error!("instance {number} of {service} has no view any more: {error}");
-            }
-        }
-    }
-
-    /// Builds lost connections again, and the views of all services with them.
-    fn mend_connections(&self) {
-        if !self.connections().is_lost() {
-            return;
-        }
-        log::warn!("a FUSE connection was aborted; building all again");
-        let made =
-            clean::detach_masters(&self.run_dir).and_then(|()| Connections::make(&self.run_dir));
-        let made = match made {
-            Ok(made) => made,
-            Err(error) => return log::error!("cannot build the connections again: {error}"),
-        };
-        {
-            let mut fresh = lock(&self.fresh);
-            *write(&self.connections) = Arc::new(made);
-            self.held.clear();
-            *fresh = true;
-        }
-        if let Some(link) = self.daemon.link()
-            && let Err(error) = self.hand_over(link)
-        {
-            log::error!("secretsd does not take the new connections over: {error}");
+        match ask(&link, FromInjector::Stopping, &[]) {
+            Ok(reply) => reply,
+            Err(error) => failed(&error.to_string()),
         }
     }
 

@@ -11,9 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Injector;
 use crate::process;
 
-/// How often a lost connection is looked for. Polling /dev/fuse itself would be woken by each
-/// request that secretsd gets.
-const PULSE: Duration = Duration::from_secs(1);
+/// How often a lost connection is looked for: it is to be there again within a second. Polling
+/// /dev/fuse itself would be woken by each request that secretsd gets.
+const PULSE: Duration = Duration::from_millis(200);
 
 /// Wakes the thread that watches.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ enum Due {
 }
 
 /// Watches until the process ends.
-pub(super) fn watch(injector: &Injector) -> io::Result<()> {
+pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
     loop {
         let mut waiting = Vec::new();
         let due = injector.instances.look(|one| {

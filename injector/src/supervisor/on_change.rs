@@ -21,11 +21,11 @@ use crate::run_dir::RunDir;
 /// A burst is over when nothing has changed for so long,
 const QUIET: Duration = Duration::from_millis(200);
 /// and at the latest so long after its first change.
-const LONGEST: Duration = Duration::from_secs(3);
+const LONGEST: Duration = Duration::from_secs(2);
 /// How long the files may take to open: a restart of secretsd, and more.
 const LOOK_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a command may take.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
+const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 /// What is kept of a look's words.
 const WORDS_MAX: usize = 2048;
 

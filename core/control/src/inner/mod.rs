@@ -97,6 +97,9 @@ pub enum ToInjector {
         /// These are all: a name that is not among them is not there.
         all: bool,
     },
+    /// Everything is about to be stopped, the connections with it: have all forgotten that the kernel
+    /// has cached of them. Root alone.
+    Stopping,
     /// What a supervisor did after a change; answered when secretsd has it. Root alone.
     Outcome(ChangeOutcome),
 }
@@ -105,8 +108,8 @@ pub enum ToInjector {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromInjector {
-    /// Serve these. With it come the descriptors of the connections, then of what was held, in the
-    /// order of the names.
+    /// Serve these. With it come the descriptors of the connections, then of what was held, then of
+    /// what was lost, in the order of the names.
     TakeOver {
         /// The names of the connections.
         connections: Vec<String>,
@@ -114,6 +117,10 @@ pub enum FromInjector {
         held: Vec<String>,
         /// All instances that are there.
         instances: Vec<InstanceRecord>,
+        /// The names of connections that were aborted, and are among `connections` anew. What the
+        /// kernel has cached of them is to be forgotten before this is answered.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lost: Vec<String>,
     },
     /// Decide, and make the view of a new instance.
     Make {
@@ -130,6 +137,9 @@ pub enum FromInjector {
         /// Which.
         number: u32,
     },
+    /// All is about to be stopped: serve nothing any more, and have all forgotten that the kernel has
+    /// cached.
+    Stopping,
     /// What the supervisor of an instance did after a change.
     Outcome(ChangeOutcome),
     /// Instances that were late have been told everything by now.

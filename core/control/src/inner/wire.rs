@@ -1,12 +1,17 @@
 //! Frames of the inner link: a length of four bytes (little-endian), then JSON:
 //! `{"id":7,"version":1,"request":...}` or `{"id":7,"version":1,"reply":...}`. Descriptors come with
 //! the frame's first byte.
+//!
+//! Between two frames a peer may be silent for ever. Once one has begun, the rest of it comes in time,
+//! and so does the room for one that goes out: half a frame holds no thread.
 
-use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -22,6 +27,11 @@ pub const MAX_FRAME: usize = 4 << 20;
 pub(super) const MAX_FRAME_OF_INJECTOR: usize = 256 << 20;
 /// The most descriptors of one frame.
 pub const MAX_DESCRIPTORS: usize = 16;
+
+/// How long a frame may take, and how much longer for each [`PART`] of it.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+const PATIENCE_OF_A_PART: Duration = Duration::from_secs(1);
+const PART: usize = 16 << 20;
 
 /// How much is read at once: room is made for what came, and not for what a length promises.
 const CHUNK: usize = 64 << 10;
@@ -59,17 +69,20 @@ pub(super) fn send(stream: &UnixStream, frame: &[u8], fds: &[BorrowedFd<'_>]) ->
             "too many descriptors",
         ));
     }
+    let until = deadline(frame.len());
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut sent = 0;
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     while sent < frame.len() {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if sent == 0 && !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(fds));
         }
         let part = [IoSlice::new(&frame[sent..])];
-        match rustix::net::sendmsg(stream, &part, &mut ancillary, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(stream, &part, &mut ancillary, flags) {
             Ok(count) => sent += count,
             Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => wait(stream, PollFlags::OUT, until)?,
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -83,10 +96,14 @@ pub(super) fn receive(
 ) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut header = [0; 4];
     let mut fds = Vec::new();
-    let mut got = 0;
+    let mut got = receive_part(stream, &mut header, &mut fds)?;
+    if got == 0 {
+        return Ok(None);
+    }
+    let begun = Instant::now();
     while got < header.len() {
+        wait(stream, PollFlags::IN, begun + PATIENCE)?;
         match receive_part(stream, &mut header[got..], &mut fds)? {
-            0 if got == 0 => return Ok(None),
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             count => got += count,
         }
@@ -99,13 +116,40 @@ pub(super) fn receive(
         ));
     }
     // Never past this frame: what comes with the next one's first byte must not get lost here.
+    let until = deadline(length);
     let mut frame = Vec::new();
     while frame.len() < length {
         let from = frame.len();
         frame.resize(length.min(from + CHUNK), 0);
-        (&*stream).read_exact(&mut frame[from..])?;
+        wait(stream, PollFlags::IN, until)?;
+        match rustix::io::read(stream, &mut frame[from..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => frame.truncate(from + count),
+            Err(rustix::io::Errno::INTR) => frame.truncate(from),
+            Err(errno) => return Err(errno.into()),
+        }
     }
     Ok(Some((frame, fds)))
+}
+
+/// Until when a frame that begins now is to be whole.
+fn deadline(length: usize) -> Instant {
+    let parts = u32::try_from(length / PART).unwrap_or(u32::MAX);
+    Instant::now() + PATIENCE + PATIENCE_OF_A_PART * parts
+}
+
+/// Waits until the peer has sent or taken something.
+fn wait(stream: &UnixStream, what: PollFlags, until: Instant) -> io::Result<()> {
+    let left = until.saturating_duration_since(Instant::now());
+    let left = Timespec::try_from(left).map_err(io::Error::other)?;
+    match poll(&mut [PollFd::new(stream, what)], Some(&left)) {
+        Ok(0) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "half a message, and no more of it",
+        )),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn receive_part(stream: &UnixStream, part: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {

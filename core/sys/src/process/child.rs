@@ -39,7 +39,7 @@ impl Step {
         (Step::Cgroup, "enter the cgroup"),
         (Step::Namespaces, "make or enter a namespace"),
         (Step::Propagation, "set the propagation of mounts"),
-        (Step::Bounding, "empty the capability bounding set"),
+        (Step::Bounding, "limit the capability bounding set"),
         (Step::Credentials, "take the user and groups"),
         (Step::Capabilities, "drop capabilities"),
         (Step::Privileges, "give up new privileges"),
@@ -125,12 +125,12 @@ fn become_program(plan: &mut Plan, parent: &OwnedFd, pause: bool) -> Result<Neve
         rustix::io::write(cgroup, b"0").map_err(at(Step::Cgroup))?;
     }
     make_namespaces(plan)?;
-    if plan.drop_capabilities {
-        empty_bounding_set().map_err(at(Step::Bounding))?;
+    if let Some(kept) = plan.capabilities {
+        limit_bounding_set(kept).map_err(at(Step::Bounding))?;
     }
     take_credentials(plan).map_err(at(Step::Credentials))?;
-    if plan.drop_capabilities {
-        drop_capabilities().map_err(at(Step::Capabilities))?;
+    if let Some(kept) = plan.capabilities {
+        limit_capabilities(kept).map_err(at(Step::Capabilities))?;
     }
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(at(Step::Privileges))?;
@@ -217,13 +217,15 @@ fn make_namespaces(plan: &Plan) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Needs CAP_SETPCAP, unless the set is empty already.
-fn empty_bounding_set() -> Result<(), Errno> {
+/// Needs CAP_SETPCAP, unless the set has no more already.
+fn limit_bounding_set(kept: CapabilitySet) -> Result<(), Errno> {
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         match rustix::thread::capability_is_in_bounding_set(capability) {
-            Ok(true) => rustix::thread::remove_capability_from_bounding_set(capability)?,
-            Ok(false) => {}
+            Ok(true) if !kept.contains(capability) => {
+                rustix::thread::remove_capability_from_bounding_set(capability)?
+            }
+            Ok(_) => {}
             // Beyond the last that this kernel knows.
             Err(Errno::INVAL) => break,
             Err(errno) => return Err(errno),
@@ -242,14 +244,16 @@ fn take_credentials(plan: &Plan) -> Result<(), Errno> {
     rustix::thread::set_thread_res_uid(to.uid, to.uid, to.uid)
 }
 
-fn drop_capabilities() -> Result<(), Errno> {
+fn limit_capabilities(kept: CapabilitySet) -> Result<(), Errno> {
     rustix::thread::clear_ambient_capability_set()?;
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
+    // Whoever changed its user has lost what it had.
+    let has = rustix::thread::capabilities(None)?;
+    let limited = CapabilitySets {
+        effective: has.effective & kept,
+        permitted: has.permitted & kept,
         inheritable: CapabilitySet::empty(),
     };
-    rustix::thread::set_capabilities(None, none)
+    rustix::thread::set_capabilities(None, limited)
 }
 
 /// Puts each descriptor where the program expects it, and closes all others but `parent`, which

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
+use rustix::thread::CapabilitySet;
 
 pub use child::StartError;
 pub use listen::listen_fds;
@@ -39,7 +40,7 @@ pub struct Spawn<'a> {
     new_mount_namespace: bool,
     mount_namespace_of: Option<BorrowedFd<'a>>,
     new_net_namespace: bool,
-    drop_capabilities: bool,
+    capabilities: Option<CapabilitySet>,
     no_new_privileges: bool,
     new_process_group: bool,
     parent_death_signal: Option<i32>,
@@ -67,7 +68,7 @@ impl<'a> Spawn<'a> {
             new_mount_namespace: false,
             mount_namespace_of: None,
             new_net_namespace: false,
-            drop_capabilities: false,
+            capabilities: None,
             no_new_privileges: false,
             new_process_group: false,
             parent_death_signal: None,
@@ -126,8 +127,13 @@ impl<'a> Spawn<'a> {
     }
 
     /// All five capability sets are empty from its first instruction, and stay so.
-    pub fn drop_capabilities(mut self) -> Self {
-        self.drop_capabilities = true;
+    pub fn drop_capabilities(self) -> Self {
+        self.keep_capabilities(CapabilitySet::empty())
+    }
+
+    /// No capability but these, from its first instruction on: root has them, every other user none.
+    pub fn keep_capabilities(mut self, kept: CapabilitySet) -> Self {
+        self.capabilities = Some(kept);
         self
     }
 

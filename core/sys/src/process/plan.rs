@@ -9,7 +9,7 @@ use std::ptr;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Pid, Signal};
-use rustix::thread::{Gid, Uid};
+use rustix::thread::{CapabilitySet, Gid, Uid};
 
 use super::Spawn;
 
@@ -39,7 +39,7 @@ pub(super) struct Plan {
     /// Whose mount namespace to enter.
     pub mount_namespace_of: Option<OwnedFd>,
     pub new_net_namespace: bool,
-    pub drop_capabilities: bool,
+    pub capabilities: Option<CapabilitySet>,
     pub no_new_privileges: bool,
     pub new_process_group: bool,
     pub parent_death_signal: Option<Signal>,
@@ -104,7 +104,7 @@ impl Plan {
                 None => None,
             },
             new_net_namespace: spawn.new_net_namespace,
-            drop_capabilities: spawn.drop_capabilities,
+            capabilities: spawn.capabilities,
             no_new_privileges: spawn.no_new_privileges,
             new_process_group: spawn.new_process_group,
             parent_death_signal: match spawn.parent_death_signal {

@@ -52,6 +52,8 @@ fn helper() {
         "no-capabilities" => assert!(!sys::sandbox::has_capabilities().unwrap()),
         "harden" => crate::sandbox::harden_helper(),
         "forbid" => crate::sandbox::forbid_helper(),
+        "mounts" => crate::sandbox::mounts_helper(),
+        "files" => crate::sandbox::files_helper(),
         "keyring-put" => crate::keyring::put_helper(),
         "memory-limit" => crate::memory::limit_helper(),
         "terminal" => crate::terminal::helper(),

@@ -34,6 +34,22 @@ fn all_five_capability_sets_are_empty_for_root_too() {
 }
 
 #[test]
+fn root_keeps_the_named_capabilities_and_no_other_user_any() {
+    use rustix::thread::CapabilitySet;
+    let kept = CapabilitySet::KILL | CapabilitySet::SYS_CHROOT;
+    let number = format!("{:016x}", kept.bits());
+    let none = "0".repeat(16);
+    let all = |spawn: Spawn<'_>| {
+        let text = output(spawn.keep_capabilities(kept).no_new_privileges());
+        SETS.map(|set| field(&text, set).to_owned())
+    };
+    let [none, number] = [&*none, &*number];
+    assert_eq!(all(status_of()), [none, number, number, number, none]);
+    let user = status_of().user(54321, 54322, &[]);
+    assert_eq!(all(user), [none, none, none, number, none]);
+}
+
+#[test]
 fn capabilities_that_the_starter_would_hand_on_are_dropped_too() {
     use rustix::thread::{CapabilitySet, configure_capability_in_ambient_set as raise};
     // Of this thread alone. Inheritable ones come to root past an empty bounding set.

@@ -173,3 +173,142 @@ fn errno(result: io::Result<()>) -> i32 {
 fn no_exec_no_mounts_no_others_while_threads_and_unix_sockets_go_on() {
     helper::run(helper::spawn("forbid"));
 }
+
+/// The part of [`who_mounts_still_mounts_and_executes_nothing`] that cannot be undone: as the
+/// injector, with root's capabilities.
+pub fn mounts_helper() {
+    let child = crate::common::sleeper()
+        .new_mount_namespace()
+        .parent_death_signal(libc::SIGKILL)
+        .start()
+        .unwrap();
+    sys::sandbox::forbid_exec_and_networks().unwrap();
+
+    let exec = Command::new("/bin/true").status();
+    assert_eq!(errno(exec.map(drop)), libc::EPERM, "exec");
+    assert_eq!(
+        errno(TcpListener::bind("127.0.0.1:0").map(drop)),
+        libc::EPERM,
+        "tcp"
+    );
+    let netlink = libc::AF_NETLINK.into();
+    for (number, [a, b, c]) in [
+        (libc::SYS_execve, [0, 0, 0]),
+        (libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0]),
+        (libc::SYS_socket, [netlink, libc::SOCK_RAW.into(), 0]),
+        (libc::SYS_ptrace, [0, 0, 0]),
+        (libc::SYS_process_vm_readv, [0, 0, 0]),
+        (libc::SYS_pidfd_getfd, [0, 0, 0]),
+        (libc::SYS_kill, [1, 0, 0]),
+        (libc::SYS_bpf, [0, 0, 0]),
+        (libc::SYS_finit_module, [0, 0, 0]),
+        (libc::SYS_mount, [0, 0, 0]),
+        (libc::SYS_chroot, [0, 0, 0]),
+        (libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0]),
+        (libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0]),
+        (libc::SYS_setns, [-1, libc::CLONE_NEWNET.into(), 0]),
+        (libc::SYS_setns, [-1, 0, 0]),
+    ] {
+        assert_eq!(raw(number, a, b, c), libc::EPERM, "system call {number}");
+    }
+
+    // What it is for: a mount, made here and attached there.
+    let dir = tempfile::tempdir().unwrap();
+    let (device, mount) = sys::fuse::connect("sys-test").unwrap();
+    let at = std::fs::File::open(dir.path()).unwrap();
+    let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
+        | rustix::mount::MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    sys::namespace::inside(child.pidfd(), || {
+        let at = std::fs::File::open(dir.path())?;
+        Ok(rustix::mount::move_mount(&mount, "", at, "", flags)?)
+    })
+    .unwrap();
+    drop((at, device));
+    child.signal(libc::SIGKILL).unwrap();
+}
+
+#[test]
+fn who_mounts_still_mounts_and_executes_nothing() {
+    helper::run(helper::spawn("mounts"));
+}
+
+/// The part of [`files_change_below_ones_own_folders_alone`] that cannot be undone. It stays root:
+/// what fails, fails by Landlock.
+pub fn files_helper() {
+    let dir = std::path::PathBuf::from(std::env::var_os("SYS_FOLDER").unwrap());
+    let (own, other) = (dir.join("own"), dir.join("other"));
+    let script = own.join("script");
+    std::fs::write(&script, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for folder in [&own, &other] {
+        std::fs::create_dir(folder.join("empty")).unwrap();
+        std::fs::write(folder.join("file"), "whole").unwrap();
+    }
+    sys::sandbox::harden().unwrap();
+    assert!(sys::sandbox::restrict_files(&[&own]).unwrap());
+
+    for (what, change) in CHANGES {
+        assert_eq!(errno(change(&other)), libc::EACCES, "{what}");
+        let there = other.clone();
+        let by_thread = std::thread::spawn(move || change(&there)).join();
+        assert_eq!(errno(by_thread.unwrap()), libc::EACCES, "{what}");
+    }
+    let taken = std::fs::rename(other.join("file"), own.join("taken"));
+    assert_eq!(errno(taken), libc::EACCES);
+    let exec = Command::new(&script).status();
+    assert_eq!(errno(exec.map(drop)), libc::EACCES);
+    let null = rustix::fs::stat("/dev/null").unwrap();
+    let kind = rustix::fs::FileType::CharacterDevice;
+    let mode = rustix::fs::Mode::RUSR;
+    let made = rustix::fs::mknodat(rustix::fs::CWD, own.join("null"), kind, mode, null.st_rdev);
+    assert_eq!(errno(made.map_err(io::Error::from)), libc::EACCES);
+
+    for (what, change) in CHANGES {
+        change(&own).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    // A key file may be anywhere, and /proc and the lists of users are read.
+    std::fs::File::create_new(other.join("key")).unwrap();
+    assert_eq!(std::fs::read(other.join("file")).unwrap(), b"whole");
+    std::fs::read("/proc/1/mountinfo").unwrap();
+    assert_eq!(sys::users::account("root").unwrap().unwrap().uid, 0);
+}
+
+type Change = fn(&std::path::Path) -> io::Result<()>;
+
+/// In this order they work in a folder that may be changed.
+const CHANGES: [(&str, Change); 7] = [
+    ("make a folder", |dir| std::fs::create_dir(dir.join("made"))),
+    ("make a socket", |dir| {
+        UnixListener::bind(dir.join("socket")).map(drop)
+    }),
+    ("make a symlink", |dir| {
+        std::os::unix::fs::symlink("x", dir.join("symlink"))
+    }),
+    ("truncate", |dir| {
+        std::fs::File::create(dir.join("file")).map(drop)
+    }),
+    ("rename", |dir| {
+        std::fs::rename(dir.join("file"), dir.join("renamed"))
+    }),
+    ("remove", |dir| {
+        let file = dir.join("renamed");
+        let there = if file.exists() {
+            file
+        } else {
+            dir.join("file")
+        };
+        std::fs::remove_file(there)
+    }),
+    ("remove a folder", |dir| {
+        std::fs::remove_dir(dir.join("empty"))
+    }),
+];
+
+#[test]
+fn files_change_below_ones_own_folders_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["own", "other"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    helper::run(helper::spawn("files").env("SYS_FOLDER", dir.path()));
+}

@@ -38,17 +38,18 @@ fn a_connection_that_nobody_has_begun_is_fresh() {
 }
 
 #[test]
-fn connections_are_known_again_by_what_is_held_for_them() {
-    let brought = |held: &[OwnedFd]| {
-        let held = held.iter().map(|fd| fd.try_clone().unwrap());
-        let fds = ["", "", ""].map(file).into_iter().chain(held).collect();
-        sort(&words(&CONNECTIONS), &words(&CONNECTIONS), fds).unwrap()
-    };
-    let served: Vec<OwnedFd> = ["a", "b", "c"].map(file).into_iter().collect();
-    assert!(is_known(&served, &brought(&served)).unwrap());
-    let others: Vec<OwnedFd> = ["a", "b", "c"].map(file).into_iter().collect();
-    assert!(!is_known(&served, &brought(&others)).unwrap());
-    assert!(!is_known(&[], &brought(&served)).unwrap());
+fn a_connection_is_known_again_by_what_is_held_for_it() {
+    let held = ["a", "b", "c"].map(file);
+    let copies = held.iter().map(|fd| fd.try_clone().unwrap());
+    let fds = ["", "", ""].map(file).into_iter().chain(copies).collect();
+    let brought = sort(&words(&CONNECTIONS), &words(&CONNECTIONS), fds).unwrap();
+    let mut served: BTreeMap<_, _> = CONNECTIONS.into_iter().zip(held).collect();
+    assert!(brought.iter().all(|one| is_known(&served, one)));
+    // One was lost, and made anew: it alone is to be served.
+    served.insert("config", file("b"));
+    let known: Vec<_> = brought.iter().map(|one| is_known(&served, one)).collect();
+    assert_eq!(known, [true, false, true]);
+    assert!(!is_known(&BTreeMap::new(), &brought[0]));
 }
 
 #[test]

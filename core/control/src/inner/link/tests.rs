@@ -69,6 +69,7 @@ fn both_ends_ask_over_one_connection_and_descriptors_go_both_ways() {
                     connections: vec![name],
                     held: vec![],
                     instances: vec![],
+                    lost: vec![],
                 };
                 link.request(&body, &[out.as_fd()]).unwrap().0
             },
@@ -283,6 +284,36 @@ fn what_is_no_frame_ends_its_own_link_and_no_other() {
         assert_eq!(after(&frame), (None, false), "{frame:?}");
         assert_eq!(other.request(&ring("x"), &[]).unwrap().0, Reply::Ok);
     }
+}
+
+#[test]
+fn half_a_frame_and_a_peer_that_takes_none_hold_no_thread_for_ever() {
+    let whole = framed(br#"{"id":9,"version":1,"request":"instances"}"#);
+    for half in [&whole[..2], &whole[..4], &whole[..whole.len() - 1]] {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let held = Arc::new(());
+        let by_the_link = Arc::clone(&held);
+        Link::serve(theirs, move |_: &Link, _: ToInjector, _| {
+            let _ = &by_the_link;
+            Reply::Ok
+        })
+        .unwrap();
+        // Silence between two frames may last.
+        thread::sleep(Duration::from_millis(1100));
+        wire::send(&ours, &whole, &[]).unwrap();
+        assert!(wire::receive(&ours, MAX_FRAME).unwrap().is_some());
+        wire::send(&ours, half, &[]).unwrap();
+        until(|| Arc::strong_count(&held) == 1);
+        assert!(wire::receive(&ours, MAX_FRAME).unwrap().is_none());
+    }
+    // Nobody reads at the other end: questions pile up, and then there is no room for one.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let link = Link::ask_only(ours).unwrap();
+    let long = "x".repeat(1 << 20);
+    let asked = link.request(&ring(&long), &[]);
+    assert!(matches!(asked, Err(LinkError::Send(_))), "{asked:?}");
+    assert!(link.is_closed());
+    drop(theirs);
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! Handing the connections over to secretsd, and building those again that were lost.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use control::inner::{FromInjector, Link, Reply};
+use sys::lock::{lock, write};
+
+use super::daemon::ask;
+use super::{Injector, reply};
+use crate::plan::Tree;
+
+/// Between two attempts to hand over.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Injector {
+    /// secretsd is there: hand over what it serves. On a thread of its own, as secretsd answers
+    /// only after it has our answer.
+    pub(super) fn hello(self: &Arc<Self>, link: Link) -> Reply {
+        let injector = Arc::clone(self);
+        let started = std::thread::Builder::new()
+            .name("take-over".into())
+            .spawn(move || {
+                // A connection that was lost meanwhile is another one at the next attempt.
+                while let Err(error) = injector.hand_over(link.clone()) {
+                    log::error!("secretsd does not take over: {error}");
+                    if link.is_closed() {
+                        return;
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            });
+        reply(started.map(drop))
+    }
+
+    fn hand_over(&self, link: Link) -> Result<(), String> {
+        let mut fresh = lock(&self.fresh);
+        self.mend(&mut fresh)
+            .map_err(|error| format!("cannot build a connection again: {error}"))?;
+        let connections = self.connections();
+        let held = self.held.copies().map_err(|error| error.to_string())?;
+        let lost = self.lost.copies().map_err(|error| error.to_string())?;
+        let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) = connections
+            .devices()
+            .map(|(name, fd)| (name.to_owned(), fd))
+            .unzip();
+        fds.extend(held.iter().chain(&lost).map(|(_, fd)| fd.as_fd()));
+        let body = FromInjector::TakeOver {
+            connections: names,
+            held: held.iter().map(|(name, _)| name.clone()).collect(),
+            instances: self.instances.records(),
+            lost: lost.iter().map(|(name, _)| name.clone()).collect(),
+        };
+        match ask(&link, body, &fds) {
+            Ok(Reply::Ok) => {}
+            Ok(Reply::Failed { message }) => return Err(message),
+            Ok(_) => return Err("an answer to another question".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        }
+        self.daemon.serves(link);
+        let trees = [("secret", Tree::Secret), ("config", Tree::Config)];
+        let trees = trees.into_iter().filter(|(name, _)| fresh.contains(name));
+        self.attach_all(&trees.map(|(_, tree)| tree).collect::<Vec<_>>());
+        fresh.clear();
+        self.lost.forget(lost.len());
+        Ok(())
+    }
+
+    /// Builds lost connections again.
+    fn mend(&self, fresh: &mut BTreeSet<&'static str>) -> io::Result<()> {
+        let mended = self.connections().mended(&self.run_dir, &self.lost)?;
+        if let Some((connections, anew)) = mended {
+            *write(&self.connections) = Arc::new(connections);
+            for name in &anew {
+                self.held.forget(name);
+            }
+            fresh.extend(anew);
+        }
+        Ok(())
+    }
+
+    /// Builds lost connections again, and the views of all services with them. On a thread of its
+    /// own: secretsd may be stopped. While there is none, nothing is done: nobody would answer, and
+    /// the next one has it done.
+    pub(super) fn mend_connections(self: &Arc<Self>) {
+        let Some(link) = self.daemon.link() else {
+            return;
+        };
+        if !self.connections().is_lost() || self.mending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let injector = Arc::clone(self);
+        let started = std::thread::Builder::new()
+            .name("mend".into())
+            .spawn(move || {
+                if let Err(error) = injector.hand_over(link) {
+                    log::error!("secretsd does not take a new connection over: {error}");
+                }
+                injector.mending.store(false, Ordering::Release);
+            });
+        if let Err(error) = started {
+            log::error!("no thread to build a connection again: {error}");
+            self.mending.store(false, Ordering::Release);
+        }
+    }
+}
