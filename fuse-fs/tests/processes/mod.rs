@@ -24,7 +24,7 @@ pub struct Keeper {
     device: OwnedFd,
     memfd: OwnedFd,
     /// How a server settles what the one before it left.
-    how: &'static str,
+    pub how: &'static str,
     pub server: Option<Server>,
 }
 
