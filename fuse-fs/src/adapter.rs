@@ -21,7 +21,7 @@ use fuser::{
 use model::Tree;
 
 use crate::errno::Refusal;
-use crate::inflight::{Call, InFlight, Noted};
+use crate::inflight::{Call, InFlight, Name, Noted};
 use crate::inode::Ino;
 use crate::takeover::LONG;
 use crate::tree::{Attr, Caller, OpenAs, Part, Ttl, Turn, Views};
@@ -83,7 +83,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _begun = self.begin(request, Call::Lookup, parent);
+        let _begun = self.begin(request, Call::Lookup(Name::of(name)), parent);
         match self
             .views
             .lookup(self.tree, caller(request), Ino(parent.0), name)

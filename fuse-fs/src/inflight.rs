@@ -13,11 +13,14 @@
 //! | 8..136 | 16 requests under way, of 8 words: whether the place is taken, number (0: nothing more is valid), inode, opcode and detail, uid and thread, offset, whether a handler had a fault in it, and one that is unused |
 //! | 256..320 | the last 64 requests during which a process ended, by number |
 //! | 320..384 | what counts against each of them |
+//! | 384..512 | 8 words for each place: the name that is looked up |
 //!
 //! A request's number here is the kernel's `unique`. When it is sent again, bit 63 is set in it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,17 +37,45 @@ const UNDER_WAY: std::ops::Range<usize> = 8..136;
 const PLACE: usize = 8;
 const SUSPECTS: std::ops::Range<usize> = 256..320;
 const COUNTS: std::ops::Range<usize> = 320..384;
-const _: () = assert!(COUNTS.end <= WORDS);
+const NAMES: usize = 384;
+const _: () = assert!(NAMES + UNDER_WAY.end - UNDER_WAY.start <= WORDS);
 /// In a place: a handler had a fault in it.
 const FAULT: usize = 6;
 /// What a fault counts; any other end of a process counts one.
 const OF_A_FAULT: u64 = 4;
 const TOO_MUCH: u64 = 2 * OF_A_FAULT;
 
+/// A name that is looked up; none, if it is longer than there is room for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Name([u64; PLACE]);
+
+impl Name {
+    pub fn of(name: &OsStr) -> Name {
+        // The kernel's names have no zero byte, and one has to be left.
+        let bytes = name.as_bytes();
+        let mut words = [0; PLACE];
+        if bytes.len() < size_of_val(&words) {
+            for (word, bytes) in words.iter_mut().zip(bytes.chunks(size_of::<u64>())) {
+                let mut whole = [0; size_of::<u64>()];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                *word = u64::from_ne_bytes(whole);
+            }
+        }
+        Name(words)
+    }
+
+    /// With the zero byte that ends it; `None`: it was not kept.
+    pub fn message(self) -> Option<Vec<u8>> {
+        let bytes = self.0.map(u64::to_ne_bytes).concat();
+        let end = bytes.iter().position(|byte| *byte == 0)?;
+        (end > 0).then(|| bytes[..=end].to_vec())
+    }
+}
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
-    Lookup,
+    Lookup(Name),
     Getattr,
     /// With the caller's flags.
     Open(i32),
@@ -60,7 +91,7 @@ impl Call {
     /// The kernel's opcode, the offset, and what else there is.
     fn words(self) -> (u32, u64, u32) {
         match self {
-            Call::Lookup => (1, 0, 0),
+            Call::Lookup(_) => (1, 0, 0),
             Call::Getattr => (3, 0, 0),
             Call::Open(flags) => (14, 0, flags.cast_unsigned()),
             Call::Read(offset, size) => (15, offset, size),
@@ -70,9 +101,9 @@ impl Call {
         }
     }
 
-    fn from_words(opcode: u32, offset: u64, detail: u32) -> Option<Call> {
+    fn from_words(opcode: u32, offset: u64, detail: u32, name: Name) -> Option<Call> {
         match opcode {
-            1 => Some(Call::Lookup),
+            1 => Some(Call::Lookup(name)),
             3 => Some(Call::Getattr),
             14 => Some(Call::Open(detail.cast_signed())),
             15 => Some(Call::Read(offset, detail)),
@@ -149,6 +180,12 @@ impl InFlight {
             put(4, both(asking.uid, asking.tid));
             put(5, offset);
             put(FAULT, 0);
+            if let Call::Lookup(name) = asking.call {
+                let kept = &words[names_of(place)];
+                kept.iter()
+                    .zip(name.0)
+                    .for_each(|(word, part)| word.store(part, Ordering::Relaxed));
+            }
             // Last: with a number, the rest is of that request and not of one before.
             words[place + 1].store(unique, Ordering::Release);
         }
@@ -180,11 +217,18 @@ impl InFlight {
         let suspects = words[SUSPECTS].iter().map(load);
         let mut suspects: Vec<_> = suspects.zip(words[COUNTS].iter().map(load)).collect();
         let mut left = Vec::new();
-        for place in words[UNDER_WAY].chunks_exact(PLACE) {
+        for at in UNDER_WAY.step_by(PLACE) {
+            let place = &words[at..at + PLACE];
+            let mut name = Name::default();
+            let kept = &words[names_of(at)];
+            name.0
+                .iter_mut()
+                .zip(kept)
+                .for_each(|(part, word)| *part = load(word));
             let unique = place[1].swap(0, Ordering::AcqRel);
             let [(opcode, detail), (uid, tid)] =
                 [&place[3], &place[4]].map(|word| halves(load(word)));
-            let call = Call::from_words(opcode, load(&place[5]), detail);
+            let call = Call::from_words(opcode, load(&place[5]), detail, name);
             let ino = Ino(load(&place[2]));
             let count = match load(&place[FAULT]) {
                 0 => 1,
@@ -250,6 +294,12 @@ impl Drop for Noted {
     }
 }
 
+/// The words for the name of a place.
+fn names_of(place: usize) -> std::ops::Range<usize> {
+    let at = NAMES + place - UNDER_WAY.start;
+    at..at + PLACE
+}
+
 fn both(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
@@ -287,7 +337,8 @@ mod tests {
         let memfd = memfd();
         let ours = Arc::new(InFlight::of(&memfd).unwrap());
         let calls = [
-            Call::Lookup,
+            Call::Lookup(Name::of(OsStr::new("db_password"))),
+            Call::Lookup(Name::of(OsStr::new(&"x".repeat(63)))),
             Call::Getattr,
             Call::Open(-1),
             Call::Read(u64::MAX, u32::MAX),
@@ -301,7 +352,7 @@ mod tests {
             .map(|(call, unique)| asking(2 * unique, call))
             .collect();
         let noted: Vec<_> = all.iter().map(|one| ours.note_this(one)).collect();
-        drop(ours.note_this(&asking(100, Call::Lookup)));
+        drop(ours.note_this(&asking(100, Call::Lookup(Name::default()))));
         assert_eq!(ours.highest(), 100);
         let next = InFlight::of(&memfd).unwrap();
         let left: Vec<_> = next.take_left().iter().map(|left| left.asking).collect();
@@ -326,6 +377,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_comes_back_whole_or_not_at_all() {
+        for name in ["a", "12345678", &"x".repeat(63)] {
+            let message = Name::of(OsStr::new(name)).message().unwrap();
+            assert_eq!(message, [name.as_bytes(), b"\0"].concat());
+        }
+        assert_eq!(Name::of(OsStr::new(&"x".repeat(64))).message(), None);
+        assert_eq!(Name::default().message(), None);
+    }
+
+    #[test]
     fn a_request_is_deadly_after_two_faults_also_when_it_was_sent_again() {
         let memfd = memfd();
         assert!(!ends_in_six(&memfd, false, 1));
@@ -344,7 +405,7 @@ mod tests {
         let memfd = memfd();
         let ours = Arc::new(InFlight::of(&memfd).unwrap());
         let all: Vec<_> = (1..100)
-            .map(|one| ours.note_this(&asking(2 * one, Call::Lookup)))
+            .map(|one| ours.note_this(&asking(2 * one, Call::Lookup(Name::default()))))
             .collect();
         assert_eq!(ours.take_left().len(), UNDER_WAY.len() / PLACE);
         drop(all);

@@ -2,9 +2,9 @@
 //!
 //! The kernel is asked to send it again (FUSE_NOTIFY_RESEND). Linux before 6.9 cannot: there we answer
 //! in place of the one that ended. What it had noted is answered as it would have been; all else gets
-//! ESTALE, after which the kernel itself repeats a look-up, an open, and the read of a cached page. A
-//! read under direct I/O, or of a folder, that was taken and not yet noted shows that error; and so does
-//! a call by a path that two ends in a row find not yet noted, as the kernel repeats it only once.
+//! ESTALE, after which the kernel itself repeats a look-up, an open, and the read of a cached page, but
+//! once: a call that is caught so by two kills shows the error. So does a read under direct I/O, or of a
+//! folder, that was taken and not yet noted.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -123,7 +123,8 @@ pub(crate) fn answer<F: Filesystem + Send + 'static>(
 fn message(asking: &Asking) -> Option<Vec<u8>> {
     let word = |word: u32| word.to_ne_bytes().to_vec();
     let (opcode, body) = match asking.call {
-        Call::Lookup | Call::Write => return None,
+        Call::Write => return None,
+        Call::Lookup(name) => (1, name.message()?),
         // fuse_getattr_in: flags, padding, handle.
         Call::Getattr => (3, vec![0; 16]),
         // fuse_open_in: the caller's flags, flags of FUSE's own.

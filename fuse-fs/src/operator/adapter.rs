@@ -19,7 +19,7 @@ use super::names::Names;
 use super::{CtlError, CtlLine, OperatorActs};
 use crate::adapter::{attributes, kind};
 use crate::errno::Refusal;
-use crate::inflight::{Call, InFlight, Noted};
+use crate::inflight::{Call, InFlight, Name, Noted};
 use crate::inode::Ino;
 use crate::tree::Attr;
 
@@ -208,7 +208,7 @@ impl Filesystem for OperatorTree {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _noted = self.note(request, Call::Lookup, parent);
+        let _noted = self.note(request, Call::Lookup(Name::of(name)), parent);
         match self.find(parent.0, name) {
             Ok(attr) => reply.entry(&Duration::ZERO, &attributes(&attr), Generation(0)),
             Err(refusal) => reply.error(refusal.into()),

@@ -24,7 +24,7 @@ pub struct Keeper {
     device: OwnedFd,
     memfd: OwnedFd,
     /// How a server settles what the one before it left.
-    how: &'static str,
+    pub how: &'static str,
     /// Its servers keep readers of `stalls` waiting.
     pub stalls: bool,
     pub server: Option<Server>,
