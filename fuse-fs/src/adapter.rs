@@ -21,7 +21,7 @@ use fuser::{
 use model::Tree;
 
 use crate::errno::Refusal;
-use crate::inflight::{Call, InFlight, Noted};
+use crate::inflight::{Call, InFlight, Name, Noted};
 use crate::inode::Ino;
 use crate::takeover::LONG;
 use crate::tree::{Attr, Caller, OpenAs, Part, Ttl, Turn, Views};
@@ -51,13 +51,9 @@ impl Adapter {
 
     /// Held until the answer has been sent.
     fn begin(&self, request: &Request, call: Call, ino: INodeNo) -> (Turn<'_>, Noted) {
-        let unique = request.unique().0;
-        let turn = if self.in_flight.is_suspect(unique) {
-            self.views.turn_alone()
-        } else {
-            self.views.turn()
-        };
-        (turn, self.in_flight.note(request, call, Ino(ino.0)))
+        // Noted at once, though it may wait for its turn: what is not noted cannot be answered later.
+        let noted = self.in_flight.note(request, call, Ino(ino.0));
+        (self.views.turn(), noted)
     }
 }
 
@@ -87,7 +83,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _begun = self.begin(request, Call::Lookup, parent);
+        let _begun = self.begin(request, Call::Lookup(Name::of(name)), parent);
         match self
             .views
             .lookup(self.tree, caller(request), Ino(parent.0), name)

@@ -3,9 +3,9 @@
 //! `inval_entry` takes the folder's lock, and a process can hold that for as long as it likes
 //! (getdents into a buffer that it has mapped from a file system of its own). So each instance has
 //! its own queue, one job of it runs at a time, and a worker that is stuck is replaced: an instance
-//! blocks nobody but itself.
+//! blocks nobody but itself. One that was waited for in vain is not waited for again until it lets go.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ struct State {
     running: HashMap<u32, (Instant, bool)>,
     /// How many jobs of each instance are not done.
     pending: HashMap<u32, usize>,
+    /// Instances whose job runs still that somebody has waited for in vain.
+    late: HashSet<u32>,
     threads: usize,
     idle: usize,
 }
@@ -59,16 +61,24 @@ impl Pool {
         self.0.changed.notify_all();
     }
 
-    /// Waits until nothing of `instances` is pending, at most `patience`; gives those that still
-    /// have something.
+    /// Waits until nothing of `instances` is pending, at most `patience`, and not at all for those
+    /// that are late already; gives those that still have something.
     pub fn wait(&self, instances: &[u32], patience: Duration) -> Vec<u32> {
         let until = Instant::now() + patience;
         let mut state = lock(&self.0.state);
         loop {
             let pending = |one: &&u32| state.pending.contains_key(*one);
+            let awaited = |one: &u32| pending(&one) && !state.late.contains(one);
             let left = until.saturating_duration_since(Instant::now());
-            if !instances.iter().any(|one| pending(&one)) || left.is_zero() {
-                return instances.iter().filter(pending).copied().collect();
+            if !instances.iter().any(awaited) || left.is_zero() {
+                let pending: Vec<u32> = instances.iter().filter(pending).copied().collect();
+                let State { running, late, .. } = &mut *state;
+                let is_stuck = |one: &&u32| {
+                    let since = running.get(*one);
+                    since.is_some_and(|(since, _)| since.elapsed() > STUCK)
+                };
+                late.extend(pending.iter().filter(is_stuck));
+                return pending;
             }
             self.staff(&mut state);
             // Woken by each job that is done; and now and then, to see who is stuck.
@@ -138,6 +148,7 @@ impl Pool {
             job();
             state = lock(&self.0.state);
             state.running.remove(&instance);
+            state.late.remove(&instance);
             match state.waiting.get(&instance).map(VecDeque::is_empty) {
                 Some(false) => state.ready.push_back(instance),
                 _ => drop(state.waiting.remove(&instance)),
@@ -160,6 +171,7 @@ mod tests {
     use std::sync::mpsc::{channel, sync_channel};
 
     const LONG: Duration = Duration::from_secs(20);
+    const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 
     #[test]
     fn stuck_instances_delay_nobody_else() {
@@ -177,11 +189,15 @@ mod tests {
         pool.submit(1000, move || done.send(()).unwrap());
         assert!(pool.wait(&[1000], LONG).is_empty());
         is_done.try_recv().unwrap();
-        assert_eq!(pool.wait(&blockers, Duration::ZERO), blockers);
+        assert_eq!(pool.wait(&blockers, STUCK * 2), blockers);
+        // This would be for ever.
+        assert_eq!(pool.wait(&blockers, FOR_EVER), blockers);
         for _ in &blockers {
             go.send(()).unwrap();
         }
-        assert!(pool.wait(&blockers, LONG).is_empty());
+        while !pool.wait(&blockers, LONG).is_empty() {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -24,9 +24,13 @@ use crate::unanswered;
 
 /// The kernel refuses a read into a buffer that is smaller than 8 KiB.
 const BUFFER: usize = 64 * 1024;
-/// INIT is there as soon as the connection is mounted.
+/// INIT is there as soon as the connection is mounted, or was asked for again.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 5,
+    tv_nsec: 0,
+};
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
     tv_nsec: 0,
 };
 
@@ -49,7 +53,7 @@ pub fn serve(
     let begun = begin(&device, handover)?;
     let in_flight = Arc::new(InFlight::of(&handover.memfd)?);
     let adapter = || Adapter::new(tree, Arc::clone(views), Arc::clone(&in_flight));
-    let session = session(adapter(), &device, handover.fresh, &begun, threads)?;
+    let session = session(adapter(), &device, &begun, threads)?;
     let own = session.as_fd().try_clone_to_owned()?;
     let kernel = Kernel::new(session.notifier(), own);
     views.serves(tree, kernel, begun.connection, handover.fresh);
@@ -79,14 +83,13 @@ pub(crate) fn begin(device: &OwnedFd, handover: &Handover) -> io::Result<Beginni
 pub(crate) fn session<F: Filesystem>(
     file_system: F,
     device: &OwnedFd,
-    fresh: bool,
     begun: &Beginning,
     threads: usize,
 ) -> io::Result<Session<F>> {
     let (session, ours, answer) = session_of_ours(file_system, begun, threads)?;
-    if fresh {
-        rustix::io::write(device, &answer)?;
-    }
+    // For an old connection too: one before us may have been killed between its look at INIT and its
+    // answer. Otherwise the kernel has had one, and waits for no other.
+    unanswered::reply(device, &answer)?;
     drop(ours);
     sys::fuse::replace(session.as_fd(), device.as_fd())?;
     Ok(session)
@@ -126,17 +129,25 @@ pub(crate) fn run<F: Filesystem>(name: &'static str, session: Session<F>) -> io:
 }
 
 fn read_init(device: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut ready = [PollFd::new(device, PollFlags::IN)];
-    if poll(&mut ready, Some(&PATIENCE))? == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the kernel does not begin: is this connection mounted, and new?",
-        ));
+    if !is_readable(device, &AT_ONCE)? {
+        // One before us may have been killed between taking it and keeping it.
+        unanswered::resend(device)?;
+        if !is_readable(device, &PATIENCE)? {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the kernel does not begin: is this connection mounted, and new?",
+            ));
+        }
     }
     let mut init = vec![0; BUFFER];
     let length = rustix::io::read(device, &mut init[..])?;
     init.truncate(length);
     Ok(init)
+}
+
+fn is_readable(device: &OwnedFd, patience: &Timespec) -> io::Result<bool> {
+    let mut ready = [PollFd::new(device, PollFlags::IN)];
+    Ok(poll(&mut ready, Some(patience))? > 0)
 }
 
 /// The kernel's caches hold what they hold until they are told otherwise (docs/semantics.md).

@@ -2,8 +2,9 @@
 //!
 //! The kernel is asked to send it again (FUSE_NOTIFY_RESEND). Linux before 6.9 cannot: there we answer
 //! in place of the one that ended. What it had noted is answered as it would have been; all else gets
-//! ESTALE, after which the kernel itself repeats a look-up, an open, and the read of a cached page. A
-//! read under direct I/O, or of a folder, that was taken and not yet noted shows that error.
+//! ESTALE, after which the kernel itself repeats a look-up, an open, and the read of a cached page, but
+//! once: a call that is caught so by two kills shows the error. So does a read under direct I/O, or of a
+//! folder, that was taken and not yet noted.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -42,20 +43,15 @@ pub(crate) fn settle(
     answer: impl FnOnce(&[Left]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut left = in_flight.take_left();
-    for one in left.extract_if(.., |one| one.again) {
+    for one in left.extract_if(.., |one| one.is_deadly) {
         let Asking {
             unique, ino, call, ..
         } = one.asking;
-        log::error!("secretsd ended twice in {call:?} of inode {ino:?}: it gets an error");
+        log::error!("secretsd ended again and again in {call:?} of {ino:?}: it gets an error");
         refuse(device, unique, Refusal::Crashes)?;
     }
-    if !sweep {
-        match rustix::io::write(device, &RESEND) {
-            Ok(_) => return Ok(()),
-            // Linux before 6.9.
-            Err(rustix::io::Errno::INVAL) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    if !sweep && resend(device)? {
+        return Ok(());
     }
     answer(&left)?;
     let top = (in_flight.highest() & !1) + ABOVE;
@@ -69,6 +65,15 @@ pub(crate) fn settle(
         left.len()
     );
     Ok(())
+}
+
+/// Asks the kernel to send again what was taken and not answered; false: it cannot (Linux before 6.9).
+pub(crate) fn resend(device: &OwnedFd) -> io::Result<bool> {
+    match rustix::io::write(device, &RESEND) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::INVAL) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Answers what was noted, by the handlers that would have done it: of a session that takes us for
@@ -106,11 +111,7 @@ pub(crate) fn answer<F: Filesystem + Send + 'static>(
         unique.copy_from_slice(&message[8..16]);
         let unique = u64::from_ne_bytes(unique) & !RESENT;
         message[8..16].copy_from_slice(&unique.to_ne_bytes());
-        match rustix::io::write(device, message) {
-            // ENOENT: it was answered before.
-            Ok(_) | Err(rustix::io::Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        reply(device, message)?;
     }
     drop(ours);
     let _ = serving.join();
@@ -122,7 +123,8 @@ pub(crate) fn answer<F: Filesystem + Send + 'static>(
 fn message(asking: &Asking) -> Option<Vec<u8>> {
     let word = |word: u32| word.to_ne_bytes().to_vec();
     let (opcode, body) = match asking.call {
-        Call::Lookup | Call::Write => return None,
+        Call::Write => return None,
+        Call::Lookup(name) => (1, name.message()?),
         // fuse_getattr_in: flags, padding, handle.
         Call::Getattr => (3, vec![0; 16]),
         // fuse_open_in: the caller's flags, flags of FUSE's own.
@@ -162,7 +164,12 @@ fn refuse(device: &OwnedFd, unique: u64, refusal: Refusal) -> io::Result<bool> {
     header[..4].copy_from_slice(&16_u32.to_ne_bytes());
     header[4..8].copy_from_slice(&errno.to_ne_bytes());
     header[8..].copy_from_slice(&unique.to_ne_bytes());
-    match rustix::io::write(device, &header) {
+    reply(device, &header)
+}
+
+/// Gives the kernel an answer; false: nobody waits for that.
+pub(crate) fn reply(device: &OwnedFd, answer: &[u8]) -> io::Result<bool> {
+    match rustix::io::write(device, answer) {
         Ok(_) => Ok(true),
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno.into()),

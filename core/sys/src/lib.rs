@@ -5,6 +5,7 @@
 //! safe wrapper, that is used. Nothing here knows a secret, a manifest or a view.
 
 pub mod cgroup;
+pub mod fault;
 pub mod fuse;
 pub mod keyring;
 pub mod lock;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::atomic::AtomicU64;
 
 /// How many words a part has.
@@ -10,16 +10,10 @@ pub const WORDS: usize = 512;
 const SIZE: usize = WORDS * size_of::<u64>();
 
 /// [`WORDS`] words of a file, written and read without a system call. Whoever maps them anew, in this
-/// process or the next one, sees what was written last.
-#[derive(Debug)]
-pub struct SharedWords {
-    start: NonNull<AtomicU64>,
-}
-
-// SAFETY: the mapping belongs to its `SharedWords` alone, and is not tied to a thread.
-unsafe impl Send for SharedWords {}
-// SAFETY: shared access is by atomics alone.
-unsafe impl Sync for SharedWords {}
+/// process or the next one, sees what was written last. They stay mapped until the process ends, so
+/// that a signal handler may write to them.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedWords(&'static [AtomicU64; WORDS]);
 
 impl SharedWords {
     /// Maps the part of `file` that begins at `offset`, a multiple of the page size. A file that ends
@@ -43,22 +37,14 @@ impl SharedWords {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(SharedWords { start })
+        // SAFETY: the mapping is readable and writable for `SIZE` bytes, aligned to a page, all of its
+        // bits are words, and it is never unmapped; everybody accesses it by atomics.
+        Ok(SharedWords(unsafe { &*start.cast() }))
     }
 
     /// The words.
-    pub fn words(&self) -> &[AtomicU64; WORDS] {
-        // SAFETY: the mapping is readable and writable for `SIZE` bytes, aligned to a page, all of
-        // its bits are words, and it lives as long as `self`; everybody accesses it by atomics.
-        unsafe { self.start.cast().as_ref() }
-    }
-}
-
-impl Drop for SharedWords {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nothing refers to it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), SIZE) };
+    pub fn words(self) -> &'static [AtomicU64; WORDS] {
+        self.0
     }
 }
 
@@ -82,7 +68,6 @@ mod tests {
         );
         words.words()[WORDS - 1].store(7, Ordering::SeqCst);
         let again = SharedWords::map(&file, offset).unwrap();
-        drop(words);
         assert_eq!(again.words()[WORDS - 1].load(Ordering::SeqCst), 7);
         let mut before = [0; 6];
         rustix::io::pread(&file, &mut before[..], 0).unwrap();

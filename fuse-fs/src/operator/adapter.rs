@@ -19,7 +19,7 @@ use super::names::Names;
 use super::{CtlError, CtlLine, OperatorActs};
 use crate::adapter::{attributes, kind};
 use crate::errno::Refusal;
-use crate::inflight::{Call, InFlight, Noted};
+use crate::inflight::{Call, InFlight, Name, Noted};
 use crate::inode::Ino;
 use crate::tree::Attr;
 
@@ -47,7 +47,7 @@ struct Written {
     uid: u32,
     length: u32,
     reply: ReplyWrite,
-    _noted: Noted,
+    noted: Noted,
 }
 
 /// The operators' tree.
@@ -70,6 +70,7 @@ impl OperatorTree {
             .name("ctl".into())
             .spawn(move || {
                 for written in queue {
+                    written.noted.goes_on_here();
                     match worker.command(written.line, written.uid) {
                         Ok(()) => written.reply.written(written.length),
                         Err(error) => {
@@ -207,7 +208,7 @@ impl Filesystem for OperatorTree {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _noted = self.note(request, Call::Lookup, parent);
+        let _noted = self.note(request, Call::Lookup(Name::of(name)), parent);
         match self.find(parent.0, name) {
             Ok(attr) => reply.entry(&Duration::ZERO, &attributes(&attr), Generation(0)),
             Err(refusal) => reply.error(refusal.into()),
@@ -314,12 +315,13 @@ impl Filesystem for OperatorTree {
         let Some(line) = line else {
             return reply.error(Refusal::Invalid.into());
         };
+        noted.goes_on_elsewhere();
         let written = Written {
             line,
             uid: request.uid(),
             length: u32::try_from(data.len()).unwrap_or(0),
             reply,
-            _noted: noted,
+            noted,
         };
         if let Err(full) = self.commands.try_send(written) {
             let (std::sync::mpsc::TrySendError::Full(written)

@@ -80,7 +80,7 @@ pub fn serve_operator(
     let begun = takeover::begin(&device, handover)?;
     let in_flight = Arc::new(InFlight::of(&handover.memfd)?);
     let tree = adapter::OperatorTree::start(acts, Arc::clone(&in_flight))?;
-    let session = takeover::session(tree, &device, handover.fresh, &begun, 1)?;
+    let session = takeover::session(tree, &device, &begun, 1)?;
     if !handover.fresh {
         // An operator sees an error, and types it again.
         unanswered::settle(&device, &in_flight, handover.sweep, |_| Ok(()))?;

@@ -3,8 +3,8 @@
 //! Each change goes in one order (see the crate's head). None of this runs on a thread that serves
 //! requests, and no lock that a handler takes is held while the kernel is told.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use model::{ConfigName, SecretName, ServiceName, Tree};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Views {
     /// A secret has a new version: its names lead to that one when this returns.
     pub fn secret_changed(&self, name: &SecretName) -> Touched {
-        let _changing = lock(&self.changing);
+        let changing = lock(&self.changing);
         let Some(meta) = self.meta(name) else {
             return Touched::default();
         };
@@ -58,14 +58,16 @@ impl Views {
         self.wait_for_handlers();
         // Under `keep` 0 an old version is treated as revoked.
         self.forget_inodes(Tree::Secret, &taken_away);
-        touched.stuck = self.forget_names(stale, PATIENCE);
+        let instances = self.forget_names(stale);
+        drop(changing);
+        touched.stuck = self.wait_for_names(&instances, PATIENCE);
         touched
     }
 
     /// The grace of the version before a secret's newest one has begun or ended: when this returns,
     /// the name among the previous ones leads there, or nobody reads it any more by that name.
     pub fn previous_changed(&self, name: &SecretName) -> Touched {
-        let _changing = lock(&self.changing);
+        let changing = lock(&self.changing);
         let previous = self.previous(name);
         let mut touched = Touched::default();
         let (mut stale, mut inodes) = (Vec::new(), Vec::new());
@@ -101,7 +103,9 @@ impl Views {
         }
         self.wait_for_handlers();
         self.forget_inodes(Tree::Secret, &inodes);
-        touched.stuck = self.forget_names(stale, PATIENCE);
+        let instances = self.forget_names(stale);
+        drop(changing);
+        touched.stuck = self.wait_for_names(&instances, PATIENCE);
         touched
     }
 
@@ -228,7 +232,7 @@ impl Views {
 
     /// Stored configs have changed: what they say is shown when this returns.
     pub fn configs_changed(&self, names: &[ConfigName]) -> Touched {
-        let _changing = lock(&self.changing);
+        let changing = lock(&self.changing);
         let asking: Vec<(u32, Sources)> = {
             let state = read(&self.state);
             let asks = |instance: &&Instance| {
@@ -253,10 +257,15 @@ impl Views {
                 }
             }
         }
-        self.show_configs(merged)
+        self.show_configs(merged, changing)
     }
 
-    pub(super) fn show_configs(&self, merged: Vec<(u32, Merged)>) -> Touched {
+    /// Gives `changing` back once nothing is left but to wait.
+    pub(super) fn show_configs(
+        &self,
+        merged: Vec<(u32, Merged)>,
+        changing: MutexGuard<'_, ()>,
+    ) -> Touched {
         let mut touched = Touched::default();
         let mut stale = Vec::new();
         let mut inodes = Vec::new();
@@ -297,7 +306,9 @@ impl Views {
         }
         self.wait_for_handlers();
         self.forget_inodes(Tree::Config, &inodes);
-        touched.stuck = self.forget_names(stale, PATIENCE);
+        let instances = self.forget_names(stale);
+        drop(changing);
+        touched.stuck = self.wait_for_names(&instances, PATIENCE);
         touched
     }
 
@@ -305,7 +316,7 @@ impl Views {
     /// kernel's caches when it returns.
     pub fn sealed(&self) {
         self.sealed.store(true, Ordering::SeqCst);
-        let _changing = lock(&self.changing);
+        let changing = lock(&self.changing);
         self.wait_for_handlers();
         let mut stale = Vec::new();
         let (secret, config) = {
@@ -329,7 +340,9 @@ impl Views {
         };
         self.forget_inodes(Tree::Secret, &secret);
         self.forget_inodes(Tree::Config, &config);
-        self.forget_names(stale, PATIENCE);
+        let instances = self.forget_names(stale);
+        drop(changing);
+        self.wait_for_names(&instances, PATIENCE);
     }
 
     /// The store was unsealed: every instance has again what it may have.

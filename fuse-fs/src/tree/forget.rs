@@ -148,7 +148,8 @@ impl Views {
     /// The second half of taking names away, after the injector has unlinked them, or could not.
     /// Gives the instances that kept us waiting for too long.
     pub fn forget_gone(&self, gone: Gone) -> Vec<(u32, ServiceName)> {
-        self.forget_names(gone.0, SHORT_PATIENCE)
+        let instances = self.forget_names(gone.0);
+        self.wait_for_names(&instances, SHORT_PATIENCE)
     }
 
     /// Does `then` as soon as the kernel has forgotten all names of an instance that it was told to
@@ -200,12 +201,8 @@ impl Views {
         }
     }
 
-    /// Drops names, and waits for it; gives the instances that kept us waiting for too long.
-    pub(super) fn forget_names(
-        &self,
-        stale: Vec<Stale>,
-        patience: Duration,
-    ) -> Vec<(u32, ServiceName)> {
+    /// Begins to drop names; gives the instances that they are of.
+    pub(super) fn forget_names(&self, stale: Vec<Stale>) -> Vec<u32> {
         let mut instances: Vec<u32> = stale.iter().map(|one| one.instance).collect();
         instances.sort_unstable();
         instances.dedup();
@@ -223,7 +220,17 @@ impl Views {
                 }
             });
         }
-        let stuck = self.pool.wait(&instances, patience);
+        instances
+    }
+
+    /// Waits until names are dropped; gives the instances that kept us waiting for too long. To be
+    /// called without any lock: they delay no other change.
+    pub(super) fn wait_for_names(
+        &self,
+        instances: &[u32],
+        patience: Duration,
+    ) -> Vec<(u32, ServiceName)> {
+        let stuck = self.pool.wait(instances, patience);
         let state = read(&self.state);
         let service = |number| Some((number, state.instances.get(&number)?.service.clone()));
         stuck.into_iter().filter_map(service).collect()

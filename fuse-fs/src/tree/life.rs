@@ -117,7 +117,7 @@ impl Views {
         config_from: Vec<ConfigName>,
         reloads: u32,
     ) -> Result<Touched, MakeError> {
-        let _changing = lock(&self.changing);
+        let changing = lock(&self.changing);
         let sources = Sources {
             inline: config,
             from: config_from,
@@ -128,7 +128,7 @@ impl Views {
             Some(instance) => instance.config.sources = sources,
             None => return Err(MakeError::Unknown(number)),
         }
-        Ok(self.show_configs(vec![(number, merged)]))
+        Ok(self.show_configs(vec![(number, merged)], changing))
     }
 
     /// An instance has ended.

@@ -17,7 +17,7 @@ mod witness;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{SecretName, Timestamp, Tree};
@@ -47,7 +47,8 @@ pub struct Views {
     /// Held for reading by each handler until it has answered. Whoever has changed what is shown
     /// takes it once for writing: then no answer with the old state is on its way any more.
     turn: RwLock<()>,
-    /// Held by whoever changes what is shown, from the look at the store to the last invalidation.
+    /// Held by whoever changes what is shown, from the look at the store until the last invalidation is
+    /// done or queued.
     /// No handler takes it.
     changing: Mutex<()>,
     secret_inodes: Live,
@@ -72,11 +73,7 @@ struct Newest {
 }
 
 /// A handler's turn, from its look at the state to its answer.
-#[expect(dead_code, reason = "held, not read")]
-pub(crate) enum Turn<'a> {
-    BesideOthers(RwLockReadGuard<'a, ()>),
-    Alone(RwLockWriteGuard<'a, ()>),
-}
+pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
 
 impl Views {
     /// No instance yet.
@@ -114,13 +111,7 @@ impl Views {
 
     /// Begins to answer. Held until the answer has been sent.
     pub(crate) fn turn(&self) -> Turn<'_> {
-        Turn::BesideOthers(read(&self.turn))
-    }
-
-    /// Begins to answer while no other handler does: should the process end in it, it is known in
-    /// what.
-    pub(crate) fn turn_alone(&self) -> Turn<'_> {
-        Turn::Alone(write(&self.turn))
+        Turn(read(&self.turn))
     }
 
     /// A connection is served from now on. What another connection of the tree had is void: it was

@@ -14,9 +14,9 @@ use rustix::mount::{MoveMountFlags, UnmountFlags};
 use store::{Cipher, Operator, SecretBytes, SetOptions, Store, Value};
 use sys::process::{Child, ExitStatus, Spawn};
 
-/// What each server shows. The first server never answers a read of `stalls`; the last two end their
-/// server.
-const SECRETS: [&str; 5] = ["a", "b", "stalls each", "aborts", "panics"];
+/// What each server shows. A read of `stalls` is not answered while the keeper says so; the last three
+/// end their server.
+const SECRETS: [&str; 6] = ["a", "b", "stalls each", "aborts", "panics", "kills"];
 
 /// What the injector and the keeper do: holds a connection, and starts its servers.
 pub struct Keeper {
@@ -24,7 +24,9 @@ pub struct Keeper {
     device: OwnedFd,
     memfd: OwnedFd,
     /// How a server settles what the one before it left.
-    how: &'static str,
+    pub how: &'static str,
+    /// Its servers keep readers of `stalls` waiting.
+    pub stalls: bool,
     pub server: Option<Server>,
 }
 
@@ -52,6 +54,7 @@ impl Keeper {
             device,
             memfd,
             how,
+            stalls: true,
             server: None,
         };
         assert!(keeper.next());
@@ -64,6 +67,7 @@ impl Keeper {
         let (mut link, theirs) = UnixStream::pair().unwrap();
         let mut spawn = Spawn::new(std::env::current_exe().unwrap())
             .env("FUSE_FS_SERVER", if fresh { "fresh" } else { self.how })
+            .env("FUSE_FS_STALLS", if self.stalls { "yes" } else { "no" })
             .parent_death_signal(libc::SIGKILL)
             .listen_fd("device", self.device.as_fd())
             .listen_fd("memfd", self.memfd.as_fd())
@@ -103,7 +107,7 @@ impl Keeper {
         Some(server.child.wait().unwrap())
     }
 
-    /// Waits until the first server keeps a reader waiting.
+    /// Waits until the server keeps a reader waiting.
     pub fn until_stalled(&mut self) {
         let server = self.server.as_mut().unwrap();
         server.link.read_exact(&mut [0]).unwrap();
@@ -162,6 +166,11 @@ impl Witness for Bomb {
             }
             "aborts" => std::process::abort(),
             "panics" => panic!("as asked"),
+            "kills" => {
+                let own = rustix::process::getpid();
+                rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -223,7 +232,8 @@ fn server() {
     };
     let (device, memfd, link) = (take("device"), take("memfd"), take("link"));
     let mut link = UnixStream::from(link);
-    let stalls = (how == "fresh").then(|| link.try_clone().unwrap());
+    let stalls = std::env::var("FUSE_FS_STALLS").unwrap() == "yes";
+    let stalls = stalls.then(|| link.try_clone().unwrap());
     let (_store, _operator, views) = views(stalls);
     let handover = Handover {
         fresh: how == "fresh",

@@ -58,6 +58,7 @@ fn helper() {
         "memory-limit" => crate::memory::limit_helper(),
         "terminal" => crate::terminal::helper(),
         "old-kernel" => crate::old_kernel::helper(),
+        "fault" => crate::fault::helper(),
         "many-readers" => crate::reader::many_helper(),
         part => panic!("no part {part}"),
     }

@@ -4,6 +4,7 @@
 mod cgroup;
 mod common;
 mod descriptors;
+mod fault;
 mod fuse;
 mod helper;
 mod keyring;
