@@ -18,6 +18,7 @@ pub mod peers;
 pub mod probe;
 pub mod process;
 pub mod programs;
+pub mod reader;
 pub mod readers;
 pub mod redis;
 pub mod service;

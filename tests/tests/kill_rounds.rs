@@ -355,7 +355,6 @@ fn play(die: Die, kills: u64) {
 }
 
 #[test]
-#[ignore = "not so yet: what changes while the injector is away is never rung"]
 fn a_watcher_hears_of_what_changed_while_the_injector_was_away() {
     let pair = Pair::start();
     pair.set("turns", "first");

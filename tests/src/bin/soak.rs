@@ -17,6 +17,7 @@ const SUITES: &[&str] = &[
     "rotation_rounds",
     "pairs",
     "reference",
+    "torn",
 ];
 
 fn main() -> ExitCode {
