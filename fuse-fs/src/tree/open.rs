@@ -87,7 +87,10 @@ impl Views {
             .and_then(|process| self.pins.version(process, key.number, name, ino.entry()))
             .filter(|older| self.has_file(ino, *older));
         let leads_here = pinned.or(shown.newest) == Some(ino.version());
-        let was_found = shown.second.is_some_and(|second| second.found == Some(ino));
+        // Nothing is looked up for the second try of a file that a process reopens in /proc/self/fd.
+        let was_found = shown
+            .second
+            .is_some_and(|second| second.found.is_none_or(|found| found == ino));
         // A look-up gives what the store has by now if what is shown here is gone already.
         let is_newer = pinned.is_none() && shown.newest.is_some_and(|shown| shown < ino.version());
         if !leads_here && !((was_found || is_newer) && self.has_file(ino, ino.version())) {

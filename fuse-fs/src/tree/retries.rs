@@ -34,7 +34,7 @@ pub(super) struct Retries {
 /// The second try of an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Second {
-    /// What its look-up found.
+    /// What its look-up found; `None`: it has none, as it goes by a descriptor and not by a name.
     pub found: Option<Ino>,
 }
 
