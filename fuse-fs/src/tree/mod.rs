@@ -15,6 +15,8 @@ mod list;
 mod open;
 mod pins;
 mod retries;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 use std::collections::HashMap;
