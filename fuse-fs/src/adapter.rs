@@ -67,7 +67,7 @@ fn dots(offset: u64) -> impl Iterator<Item = (u64, &'static str)> {
 fn duration(ttl: Ttl) -> Duration {
     match ttl {
         Ttl::Long => LONG,
-        Ttl::Zero => Duration::ZERO,
+        Ttl::Zero | Ttl::Going => Duration::ZERO,
     }
 }
 
@@ -90,8 +90,12 @@ impl Filesystem for Adapter {
         {
             Ok(node) => {
                 self.in_flight.give(node.attr.ino.version());
+                let of_attr = match node.ttl {
+                    Ttl::Going => Duration::ZERO,
+                    Ttl::Long | Ttl::Zero => LONG,
+                };
                 reply.entry_with_ttls(
-                    &LONG,
+                    &of_attr,
                     &duration(node.ttl),
                     &attributes(&node.attr),
                     Generation(0),

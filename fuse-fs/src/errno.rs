@@ -25,6 +25,9 @@ pub(crate) enum Refusal {
     /// Views do not change by their users.
     #[error("read-only")]
     ReadOnly,
+    /// A name longer than any.
+    #[error("name too long")]
+    TooLong,
     /// A name below a file.
     #[error("not a folder")]
     NotFolder,
@@ -63,6 +66,7 @@ impl From<Refusal> for Errno {
             Refusal::Foreign | Refusal::NeverReadable => libc::EACCES,
             Refusal::Sealed => libc::ENOKEY,
             Refusal::ReadOnly => libc::EROFS,
+            Refusal::TooLong => libc::ENAMETOOLONG,
             Refusal::NotFolder => libc::ENOTDIR,
             Refusal::Unreadable | Refusal::Unwritten | Refusal::Crashes => libc::EIO,
             Refusal::NoTerminal => libc::ENOTTY,

@@ -37,6 +37,11 @@ impl Ino {
             | u64::from(version))
     }
 
+    /// The same entry, whichever version.
+    pub fn any_version(self) -> Ino {
+        Ino(self.0 >> VERSION_BITS << VERSION_BITS)
+    }
+
     /// The instance's number.
     pub fn instance(self) -> u32 {
         (self.0 >> (VERSION_BITS + ENTRY_BITS)) as u32

@@ -28,7 +28,9 @@ impl Live {
     /// version any more, and nothing is counted.
     pub fn look_up(&self, ino: Ino, version_of: Option<(&Store, &SecretName)>) -> bool {
         let mut table = lock(&self.0);
-        if let Some(lookups) = table.get_mut(&ino) {
+        if let Some(lookups) = table.get_mut(&ino)
+            && (lookups.held.is_some() || version_of.is_none())
+        {
             lookups.count += 1;
             return true;
         }
@@ -41,7 +43,9 @@ impl Live {
             }
             None => None,
         };
-        table.insert(ino, Lookups { count: 1, held });
+        let lookups = table.entry(ino).or_default();
+        lookups.count += 1;
+        lookups.held = held;
         true
     }
 

@@ -6,6 +6,7 @@ mod harness;
 mod watchers;
 
 use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use harness::{Host, head, is_revoked, pairs, text};
@@ -73,6 +74,8 @@ fn a_rotation_is_like_a_rename() {
         );
     }
     assert_eq!(head(&old), Ok("one".into()), "what is open stays whole");
+    let again = format!("/proc/self/fd/{}", old.as_raw_fd());
+    assert_eq!(text(again.as_ref()), Ok("one".into()), "opened again");
     assert_eq!(old.metadata().unwrap().size(), 3);
 }
 

@@ -138,8 +138,6 @@ fn after_a_revoke_no_read_that_begins_gives_a_byte() {
 }
 
 #[test]
-#[ignore = "not so yet: an open that meets the revoke makes the kernel drop the name, and then the \
-            unlink finds none to tell of"]
 fn a_watcher_hears_of_a_revoke_also_beside_busy_opens_of_the_name() {
     let (pair, mut calls) = pair();
     let names = names();

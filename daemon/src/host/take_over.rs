@@ -341,6 +341,7 @@ impl Host {
     /// Removes versions that nobody has open.
     pub fn sweep(&self) -> Result<u64, store::WriteError> {
         self.carry_holds();
+        self.views.let_go();
         self.store.sweep()
     }
 

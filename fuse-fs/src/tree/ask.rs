@@ -8,11 +8,12 @@ use store::{Permit, ReadError, Shape, Standing, VersionMeta};
 use sys::lock::read;
 
 use super::instance::{Instance, PREVIOUS, Slot, shows};
-use super::witness::Asked;
 use super::{Newest, State, Views};
 use crate::errno::Refusal;
 use crate::inode::Ino;
-use crate::spec::{AccessKind, InstanceKey};
+
+/// Of a name, as everywhere on Linux.
+const LONGEST: usize = 255;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,8 @@ pub(crate) enum Ttl {
     Long,
     /// Not at all.
     Zero,
+    /// Not at all, and what stat(2) shows neither: it is shown to nobody else.
+    Going,
 }
 
 /// What stat(2) shows.
@@ -76,6 +79,9 @@ impl Views {
         parent: Ino,
         name: &OsStr,
     ) -> Result<Node, Refusal> {
+        if name.len() > LONGEST {
+            return Err(Refusal::TooLong);
+        }
         let name = name.to_str().ok_or(Refusal::NoEntry)?;
         let state = read(&self.state);
         match parent {
@@ -107,17 +113,25 @@ impl Views {
             }
             _ => {
                 let instance = instance_of(&state, parent)?;
-                let (attr, ttl) = match tree {
-                    Tree::Config => (config_attr(instance, parent, name)?, Ttl::Long),
-                    Tree::Secret => self
-                        .secret_attr(&state, instance, caller, parent, name)
-                        .inspect_err(|refusal| {
-                            if parent == Ino::instance_folder(instance.key.number) {
-                                self.witness_absent(caller, instance, name, *refusal);
-                            }
-                        })?,
-                };
-                self.count(tree, &state, attr.ino)?;
+                if tree == Tree::Config {
+                    let attr = config_attr(instance, parent, name)?;
+                    self.count(tree, &state, attr.ino)?;
+                    return Ok(node(attr, Ttl::Long));
+                }
+                let found = self.secret_attr(&state, instance, caller, parent, name);
+                if found == Err(Refusal::NoEntry)
+                    && let Some(attr) = self.going_to(caller, instance, parent, name)
+                {
+                    self.inodes(tree).look_up(attr.ino, None);
+                    return Ok(node(attr, Ttl::Going));
+                }
+                let (attr, ttl) = found.inspect_err(|refusal| {
+                    if parent == Ino::instance_folder(instance.key.number) {
+                        self.witness_absent(caller, instance, name, *refusal);
+                    }
+                })?;
+                let attr = self.count_newest(&state, instance, attr)?;
+                self.retries.found(caller.tid, attr.ino);
                 Ok(node(attr, ttl))
             }
         }
@@ -141,6 +155,34 @@ impl Views {
             Ok(())
         } else {
             Err(Refusal::Superseded)
+        }
+    }
+
+    /// Counts a look-up of what a secret's name leads to. If that version has just gone, that is what
+    /// the store has by now: the kernel would say ESTALE to the program the second time.
+    fn count_newest(
+        &self,
+        state: &State,
+        instance: &Instance,
+        mut attr: Attr,
+    ) -> Result<Attr, Refusal> {
+        loop {
+            match self.count(Tree::Secret, state, attr.ino) {
+                Err(Refusal::Superseded) => {}
+                counted => return counted.map(|()| attr),
+            }
+            let entry = attr.ino.entry();
+            let meaning = instance.meaning(entry).ok_or(Refusal::NoEntry)?;
+            let slot = &instance.slots[meaning.slot];
+            if slot.is_previous {
+                return Err(Refusal::NoEntry);
+            }
+            let secret = self.store.secret(standing(slot)?).map_err(refusal)?;
+            let newer = instance.version(entry, secret.newest(), meaning.field.as_ref())?;
+            if newer.ino == attr.ino {
+                return Err(Refusal::Superseded);
+            }
+            attr = newer;
         }
     }
 
@@ -185,7 +227,7 @@ impl Views {
     }
 
     /// A version of a secret that may be an old one.
-    fn version(
+    pub(super) fn version(
         &self,
         state: &State,
         slot: &Slot,
@@ -254,159 +296,6 @@ impl Views {
         let process = self.membership.thread_group(caller.tid)?;
         self.pins.version(process, instance, name, entry)
     }
-
-    /// May `caller` read this version of a secret, and is it what the name leads to?
-    pub(crate) fn open(&self, caller: Caller, ino: Ino) -> Result<OpenAs, Refusal> {
-        let (key, asked, newest, how, is_previous) = {
-            let state = read(&self.state);
-            let instance = instance_of(&state, ino).map_err(|_| Refusal::Superseded)?;
-            let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Superseded)?;
-            let slot = &instance.slots[meaning.slot];
-            let newest = match shown(&state, slot) {
-                // Looking the name up again says ENOENT, which is what a program expects of a name.
-                Err(Refusal::NoEntry) => return Err(Refusal::Superseded),
-                Err(refusal) => Err(refusal),
-                Ok(newest) => {
-                    let there = shows(&newest.version, meaning.field.as_ref());
-                    Ok(there.then_some(newest.version.number))
-                }
-            };
-            let how = if slot.every_read {
-                OpenAs::Direct
-            } else {
-                OpenAs::Cached
-            };
-            let asked = Asked::of(instance, slot, meaning.field.as_ref());
-            (instance.key.clone(), asked, newest, how, slot.is_previous)
-        };
-        let answer = if self.is_sealed() {
-            Err(Refusal::Sealed)
-        } else {
-            newest.and_then(|newest| self.opens(caller, ino, &key, &asked, (newest, is_previous)))
-        };
-        self.witnessed(AccessKind::Open, caller, &asked, answer)?;
-        Ok(how)
-    }
-
-    /// The version that `caller` gets, if the name leads it there.
-    fn opens(
-        &self,
-        caller: Caller,
-        ino: Ino,
-        key: &InstanceKey,
-        asked: &Asked,
-        (newest, is_previous): (Option<u32>, bool),
-    ) -> Result<u32, Refusal> {
-        if !self.membership.belongs(caller.tid, key) {
-            return Err(Refusal::Foreign);
-        }
-        let name = &asked.secret;
-        let process = match asked.field {
-            Some(_) if !is_previous => self.membership.thread_group(caller.tid),
-            _ => None,
-        };
-        let pinned = process
-            .and_then(|process| self.pins.version(process, key.number, name, ino.entry()))
-            .filter(|older| self.has_file(ino, *older));
-        if pinned.or(newest) != Some(ino.version()) {
-            return Err(Refusal::Superseded);
-        }
-        if let Some(process) = process {
-            self.pins
-                .opened(process, key.number, name, ino.entry(), ino.version());
-        }
-        Ok(ino.version())
-    }
-
-    /// A process is kept to an older version only for files which that one has.
-    fn has_file(&self, ino: Ino, version: u32) -> bool {
-        let state = read(&self.state);
-        let has = || {
-            let instance = instance_of(&state, ino)?;
-            let meaning = instance.meaning(ino.entry()).ok_or(Refusal::NoEntry)?;
-            let slot = &instance.slots[meaning.slot];
-            let version = self.version(&state, slot, standing(slot)?, version)?;
-            Ok::<_, Refusal>(shows(&version, meaning.field.as_ref()))
-        };
-        has().unwrap_or(false)
-    }
-
-    /// Gives bytes of a file to `give`, which answers.
-    pub(crate) fn read(
-        &self,
-        tree: Tree,
-        caller: Caller,
-        ino: Ino,
-        Part { offset, size }: Part,
-        give: impl FnOnce(Result<&[u8], Refusal>),
-    ) {
-        let part = |all: &[u8]| -> (usize, usize) {
-            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
-            (from, from.saturating_add(size as usize).min(all.len()))
-        };
-        if self.is_sealed() {
-            return give(Err(Refusal::Sealed));
-        }
-        match tree {
-            Tree::Config => {
-                let state = read(&self.state);
-                let value = instance_of(&state, ino).and_then(|instance| {
-                    let value = instance.config.value(ino.entry(), ino.version());
-                    value.ok_or(Refusal::Superseded)
-                });
-                drop(state);
-                match value {
-                    Ok(value) => {
-                        let (from, to) = part(value.as_bytes());
-                        give(Ok(&value.as_bytes()[from..to]));
-                    }
-                    Err(refusal) => give(Err(refusal)),
-                }
-            }
-            Tree::Secret => match self.secret_value(caller, ino) {
-                Ok(value) => {
-                    let (from, to) = part(&value);
-                    give(Ok(&value[from..to]));
-                }
-                Err(refusal) => give(Err(refusal)),
-            },
-        }
-    }
-
-    fn secret_value(&self, caller: Caller, ino: Ino) -> Result<store::Opened, Refusal> {
-        let (permit, field, each) = {
-            let state = read(&self.state);
-            let instance = instance_of(&state, ino).map_err(|_| Refusal::Revoked)?;
-            let meaning = instance.meaning(ino.entry()).ok_or(Refusal::Revoked)?;
-            let slot = &instance.slots[meaning.slot];
-            let permit = readable(&state, slot, ino.version()).cloned();
-            // Read by read, a descriptor that was passed on is refused to others.
-            let each = slot.every_read.then(|| {
-                let asked = Asked::of(instance, slot, meaning.field.as_ref());
-                (instance.key.clone(), asked)
-            });
-            (permit, meaning.field.clone(), each)
-        };
-        let open = |permit: Permit| {
-            let value = self
-                .store
-                .open_value(&permit, ino.version(), field.as_ref());
-            value.map_err(refusal)
-        };
-        let Some((key, asked)) = each else {
-            return open(permit?);
-        };
-        let mut value = Err(Refusal::Foreign);
-        if self.membership.belongs(caller.tid, &key) {
-            value = permit.and_then(open);
-        }
-        let answer = value
-            .as_ref()
-            .map(|_| ino.version())
-            .map_err(|refusal| *refusal);
-        self.witnessed(AccessKind::Read, caller, &asked, answer)?;
-        value
-    }
 }
 
 fn config_attr(instance: &Instance, parent: Ino, name: &str) -> Result<Attr, Refusal> {
@@ -460,7 +349,11 @@ pub(super) fn shown<'a>(state: &'a State, slot: &Slot) -> Result<&'a Newest, Ref
 }
 
 /// The permit, for a version that is open already: of previous ones, that is the one whose grace lasts.
-fn readable<'a>(state: &State, slot: &'a Slot, version: u32) -> Result<&'a Permit, Refusal> {
+pub(super) fn readable<'a>(
+    state: &State,
+    slot: &'a Slot,
+    version: u32,
+) -> Result<&'a Permit, Refusal> {
     let permit = standing(slot)?;
     let is = |previous: &Arc<Newest>| previous.version.number == version;
     if slot.is_previous && !state.previous.get(&slot.name).is_some_and(is) {
@@ -479,7 +372,7 @@ fn standing(slot: &Slot) -> Result<&Permit, Refusal> {
     }
 }
 
-fn refusal(error: ReadError) -> Refusal {
+pub(super) fn refusal(error: ReadError) -> Refusal {
     match error {
         ReadError::Sealed => Refusal::Sealed,
         // A version that is gone was taken away: `keep` is 0, or the secret was deleted.

@@ -74,7 +74,7 @@ impl Views {
         {
             let mut state = write(&self.state);
             let newest = state.newest.get(name).map_or(0, |one| one.version.number);
-            match &previous {
+            let before = match &previous {
                 Some(version) => state.previous.insert(name.clone(), Arc::clone(version)),
                 None => state.previous.remove(name),
             };
@@ -88,6 +88,9 @@ impl Views {
                 let now = previous.as_ref().map(|one| one.version.number);
                 inodes.extend(live.filter(|ino| Some(ino.version()) != now));
                 let Some(previous) = &previous else {
+                    if let Some(before) = &before {
+                        self.going.begin(instance, slot, &before.version);
+                    }
                     touched.gone.0.extend(names_of(instance, slot));
                     touched.unlinks.extend(unlinks_of(instance, slot));
                     continue;
@@ -198,7 +201,7 @@ impl Views {
     pub fn denied(&self, service: Option<&ServiceName>, secrets: &[SecretName]) -> Touched {
         let _changing = lock(&self.changing);
         for name in secrets {
-            self.pins.end(name);
+            self.pins.end(&self.store, name);
         }
         self.wait_for_handlers();
         let mut inodes = Vec::new();
@@ -212,6 +215,13 @@ impl Views {
                     }
                     let newest = state.newest.get(name).map_or(0, |one| one.version.number);
                     for slot in instance.slots_of(name.as_str()) {
+                        let versions = match instance.slots[slot].is_previous {
+                            true => &state.previous,
+                            false => &state.newest,
+                        };
+                        if let Some(led_to) = versions.get(name) {
+                            self.going.begin(instance, slot, &led_to.version);
+                        }
                         inodes.extend(self.live_versions(instance, slot, newest));
                         touched.gone.0.extend(names_of(instance, slot));
                         touched.unlinks.extend(unlinks_of(instance, slot));

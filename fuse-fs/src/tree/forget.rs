@@ -163,6 +163,9 @@ impl Views {
     /// its watchers learn what is so already.
     pub(crate) fn unlink(&self, tree: Tree, parent: Ino, name: &OsStr) -> Result<(), Refusal> {
         let name = name.to_str().ok_or(Refusal::NoEntry)?;
+        if tree == Tree::Secret {
+            self.going.end(parent, name);
+        }
         let state = read(&self.state);
         let instance = instance_of(&state, parent)?;
         let is_shown = match tree {

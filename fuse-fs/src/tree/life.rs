@@ -131,11 +131,18 @@ impl Views {
         Ok(self.show_configs(vec![(number, merged)], changing))
     }
 
+    /// Lets go of old versions that processes were kept to for a moment, so that a sweep of the store
+    /// may take them.
+    pub fn let_go(&self) {
+        self.pins.expire(&self.store);
+    }
+
     /// An instance has ended.
     pub fn end(&self, number: u32) {
         let _changing = lock(&self.changing);
         write(&self.state).instances.remove(&number);
         self.wait_for_handlers();
+        self.going.end_all(number);
         for tree in [Tree::Secret, Tree::Config] {
             self.inodes(tree).end(&self.store, number);
         }

@@ -1,6 +1,6 @@
 //! The views of all instances, as a tree that knows no kernel.
 //!
-//! [`ask`] and [`list`] answer handlers; [`life`] and [`change`] are what the beginning and end of
+//! [`ask`], [`open`] and [`list`] answer handlers; [`life`] and [`change`] are what the beginning and end of
 //! instances and operators' acts do to it; [`forget`] tells the kernel; [`instance`] and [`config`] are
 //! what an instance is made of; [`witness`] has each access written down.
 
@@ -8,10 +8,15 @@ mod ask;
 mod change;
 mod config;
 mod forget;
+mod going;
 mod instance;
 mod life;
 mod list;
+mod open;
 mod pins;
+mod retries;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 use std::collections::HashMap;
@@ -26,8 +31,10 @@ use sys::lock::{read, write};
 
 pub(crate) use self::ask::{Attr, Caller, OpenAs, Part, Ttl};
 pub(crate) use self::forget::Stale;
+use self::going::Going;
 use self::instance::Instance;
 use self::pins::Pins;
+use self::retries::Retries;
 use crate::kernel::Kernel;
 use crate::live::Live;
 use crate::pool::Pool;
@@ -44,6 +51,8 @@ pub struct Views {
     /// While set, nothing is answered but the master's own folders.
     sealed: AtomicBool,
     pins: Pins,
+    retries: Retries,
+    going: Going,
     /// Held for reading by each handler until it has answered. Whoever has changed what is shown
     /// takes it once for writing: then no answer with the old state is on its way any more.
     turn: RwLock<()>,
@@ -91,6 +100,8 @@ impl Views {
             state: RwLock::default(),
             sealed: AtomicBool::new(sealed),
             pins: Pins::default(),
+            retries: Retries::default(),
+            going: Going::default(),
             turn: RwLock::default(),
             changing: Mutex::default(),
             secret_inodes: Live::default(),

@@ -195,10 +195,17 @@ impl Host {
     }
 
     pub fn revoke(&self, name: &str) {
+        self.revoke_beside(name, || {}, || {});
+    }
+
+    /// Revokes, with something before the barrier, and something between it and the unlink.
+    pub fn revoke_beside(&self, name: &str, before: impl FnOnce(), between: impl FnOnce()) {
         let (web, names) = ("web".parse().unwrap(), [name.parse().unwrap()]);
         let revocation = self.store.revoke(&self.operator, &web, &names).unwrap();
+        before();
         let touched = self.views.denied(Some(&web), &names);
         revocation.commit().unwrap();
+        between();
         self.unlink(touched);
     }
 

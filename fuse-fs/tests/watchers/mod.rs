@@ -118,3 +118,53 @@ fn watchers_hear_of_a_revoke_and_of_a_new_grant() {
     assert_eq!(host.secret("a").symlink_metadata().unwrap().nlink(), 1);
     drop((held, folder));
 }
+
+#[test]
+fn a_revoked_name_is_unlinked_for_its_watchers_also_if_it_was_opened_first() {
+    let host = Host::start();
+    host.set("a", "one");
+    host.set_fields("tls", &[("cert", "C"), ("key", "K")]);
+    host.grant(&["a", "tls"]);
+    host.make(&["a", "tls"], &[]);
+    let watcher =
+        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    for folder in ["", "tls"] {
+        inotify::add_watch(&watcher, host.secret(folder), inotify::WatchFlags::DELETE).unwrap();
+    }
+    for round in 0..5 {
+        host.set("a", "two");
+        host.grant(&["a", "tls"]);
+        for name in ["a", "tls/cert", "tls/key"] {
+            host.read(name).unwrap();
+        }
+        for (name, paths) in [("a", &["a"][..]), ("tls", &["tls/cert", "tls/key"])] {
+            let forgets = || {
+                for path in paths {
+                    assert_eq!(host.read(path), Err(libc::ENOENT), "looked up again");
+                }
+            };
+            let finds = || {
+                forgets();
+                // Who is not of the instance, as the injector.
+                host.belongs(false);
+                for path in paths {
+                    let refused = host.read(path).unwrap_err();
+                    assert!(
+                        [libc::ENOENT, libc::EKEYREVOKED].contains(&refused),
+                        "{refused}"
+                    );
+                }
+            };
+            host.revoke_beside(name, forgets, finds);
+            host.belongs(true);
+        }
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watcher, &mut buffer);
+        let mut heard = Vec::new();
+        while let Ok(event) = events.next() {
+            heard.push(event.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+        heard.sort();
+        assert_eq!(heard, ["a", "cert", "key"], "round {round}");
+    }
+}
