@@ -3,7 +3,8 @@
 //! `inval_entry` takes the folder's lock, and a process can hold that for as long as it likes
 //! (getdents into a buffer that it has mapped from a file system of its own). So each instance has
 //! its own queue, one job of it runs at a time, and a worker that is stuck is replaced: an instance
-//! blocks nobody but itself.
+//! blocks nobody but itself. The calls themselves are made by a process apart (`kernel`), for which
+//! these threads wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -249,9 +249,6 @@ fn secretsd_or_the_injector_may_die_between_changes_and_no_service_sees_it() {
 }
 
 #[test]
-#[ignore = "not so yet, in one of some 200 kills: a thread of the dead program waits in the kernel for \
-            an answer of the next secretsd, or for a lock that a service holds while it waits for one; \
-            so the dead one is never reaped, and no next one is started"]
 fn both_may_die_at_any_moment_and_no_service_sees_it() {
     play(Die::Any, rounds(25, 1000));
 }

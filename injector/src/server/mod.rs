@@ -8,6 +8,7 @@ mod connections;
 mod daemon;
 mod instances;
 mod reload;
+mod touch;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -20,13 +21,16 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
 use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
+use sys::apart::Apart;
 use sys::lock::{lock, read, write};
 
-use self::bell::{Bell, Touch};
+use self::bell::Bell;
 use self::changes::Newest;
 use self::connections::{Connections, Lost};
 use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
+pub use self::touch::serve_apart;
+use self::touch::Touch;
 use self::watch::Watch;
 use crate::notify;
 use crate::plan::Tree;
@@ -80,6 +84,8 @@ struct Injector {
     instances: Instances,
     newest: Newest,
     bell: Arc<Bell>,
+    /// Touches what the bell has touched.
+    apart: Arc<Apart>,
     watch: Watch,
 }
 
@@ -126,6 +132,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         instances,
         newest: Newest::default(),
         bell: Bell::new(caught_up),
+        apart: Arc::new(touch::start()?),
         watch: Watch::new()?,
     });
     for record in &ended {
@@ -360,7 +367,8 @@ impl Injector {
     }
 
     fn touch(&self, how: Touch, targets: Vec<RingTarget>) -> Reply {
-        let numbers = self.bell.touch(&self.connections(), how, targets);
+        let numbers = self.bell
+            .touch(&self.apart, &self.connections(), how, targets);
         if numbers.is_empty() {
             Reply::Ok
         } else {
