@@ -204,5 +204,7 @@ fn receive(socket: &OwnedFd, job: &mut [u8]) -> Result<Option<Job>, Errno> {
     if received.flags.intersects(cut) {
         return Ok(None);
     }
-    Ok(on.zip(answer).map(|(on, answer)| (received.bytes, on, answer)))
+    Ok(on
+        .zip(answer)
+        .map(|(on, answer)| (received.bytes, on, answer)))
 }

@@ -194,7 +194,10 @@ impl Views {
             return;
         };
         if let Err(error) = kernel.forget_inodes(inodes) {
-            log::warn!("not all of {} inodes are invalidated: {error}", inodes.len());
+            log::warn!(
+                "not all of {} inodes are invalidated: {error}",
+                inodes.len()
+            );
         }
     }
 

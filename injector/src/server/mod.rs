@@ -29,8 +29,8 @@ use self::changes::Newest;
 use self::connections::{Connections, Lost};
 use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
-pub use self::touch::serve_apart;
 use self::touch::Touch;
+pub use self::touch::serve_apart;
 use self::watch::Watch;
 use crate::notify;
 use crate::plan::Tree;
@@ -367,7 +367,8 @@ impl Injector {
     }
 
     fn touch(&self, how: Touch, targets: Vec<RingTarget>) -> Reply {
-        let numbers = self.bell
+        let numbers = self
+            .bell
             .touch(&self.apart, &self.connections(), how, targets);
         if numbers.is_empty() {
             Reply::Ok

@@ -41,7 +41,9 @@ impl Touch {
 
 /// Starts the process. The program is the one that runs, whatever has its name by now.
 pub(super) fn start() -> io::Result<Apart> {
-    let program = Spawn::new("/proc/self/exe").named("deploy-inject").arg("apart");
+    let program = Spawn::new("/proc/self/exe")
+        .named("deploy-inject")
+        .arg("apart");
     Apart::start(program, gone)
 }
 
