@@ -198,9 +198,13 @@ fn kill(pair: &Pair, random: &mut Random, die: Die) -> usize {
 }
 
 /// Other files under the names of both programs, as an upgrade leaves them: who starts next is one.
+/// Each is whole when it gets its name, for somebody may be starting it just then.
 fn upgrade(pair: &Pair) {
+    let next = pair.folder().join("next");
+    std::fs::create_dir(&next).unwrap();
     for name in ["secretsd", "deploy-inject"] {
-        copy_for_all(&program(name), pair.folder());
+        let copy = copy_for_all(&program(name), &next);
+        std::fs::rename(copy, pair.folder().join(name)).unwrap();
     }
 }
 
