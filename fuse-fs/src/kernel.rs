@@ -63,7 +63,7 @@ impl Kernel {
     fn tell(&self, messages: &[u8]) -> io::Result<()> {
         match self.apart.ask(messages, self.device.as_fd()) {
             // It holds no such thing.
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -75,7 +75,7 @@ impl Kernel {
 /// # Errors
 /// As there.
 pub fn tell_the_kernel() -> io::Result<()> {
-    sys::apart::serve(write_each)
+    sys::apart::serve(|messages, device| write_each(messages, device).map(|()| None))
 }
 
 /// Writes one message after the other; goes on after a failure, and gives the worst.

@@ -20,7 +20,6 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use rustix::pipe::PipeFlags;
 
 use crate::process::Spawn;
 
@@ -48,12 +47,7 @@ impl Apart {
     /// # Errors
     /// As [`Spawn::start`].
     pub fn start(program: Spawn<'_>, gone: fn() -> !) -> io::Result<Apart> {
-        let (socket, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (socket, theirs) = socketpair()?;
         // A group of its own: Ctrl-C is not meant for it.
         program
             .stdin(theirs.as_fd())
@@ -64,18 +58,18 @@ impl Apart {
 
     /// Has a job done, of [`JOB_MAX`] bytes at most and one at least, on a descriptor. Takes as long
     /// as the job; any number of threads may ask at once. While no descriptor is free, here or there,
-    /// it waits for one: what must be done must not fail for that.
+    /// it waits for one: what must be done must not fail for that. Gives what the job made.
     ///
     /// # Errors
     /// Of the job itself, or it is too long.
-    pub fn ask(&self, job: &[u8], on: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub fn ask(&self, job: &[u8], on: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
         if job.is_empty() || job.len() > JOB_MAX {
             return Err(Errno::MSGSIZE);
         }
         loop {
             match self.try_to_ask(job, on) {
-                Ok(Some(0)) => return Ok(()),
-                Ok(Some(errno)) => return Err(Errno::from_raw_os_error(errno)),
+                Ok(Some((0, made))) => return Ok(made),
+                Ok(Some((errno, _))) => return Err(Errno::from_raw_os_error(errno)),
                 Err(Errno::PIPE | Errno::CONNRESET) => (self.gone)(),
                 // Without an answer, the other side had no room for it.
                 Ok(None) if self.has_ended() => (self.gone)(),
@@ -87,21 +81,21 @@ impl Apart {
         }
     }
 
-    /// `None`: nobody has the other end of the pipe any more, and no answer came.
-    fn try_to_ask(&self, job: &[u8], on: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
-        let (answer, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        let fds = [on, theirs.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-        let parts = [IoSlice::new(job)];
-        rustix::io::retry_on_intr(|| {
-            rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)
-        })?;
+    /// `None`: nobody has the other end any more, and no answer came.
+    fn try_to_ask(
+        &self,
+        job: &[u8],
+        on: BorrowedFd<'_>,
+    ) -> Result<Option<(i32, Option<OwnedFd>)>, Errno> {
+        let (ours, theirs) = socketpair()?;
+        send(&self.socket, job, &[on, theirs.as_fd()])?;
         drop(theirs);
         let mut errno = [0; 4];
-        let count = rustix::io::retry_on_intr(|| rustix::io::read(&answer, &mut errno[..]))?;
-        Ok((count == errno.len()).then(|| i32::from_ne_bytes(errno)))
+        match receive(&ours, &mut errno) {
+            Ok((4, mut made)) => Ok(Some((i32::from_ne_bytes(errno), made.pop()))),
+            Ok(_) | Err(Errno::CONNRESET) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -114,8 +108,8 @@ impl Apart {
     }
 }
 
-/// How a job is done: on a descriptor that is closed after it.
-pub type Act = fn(&[u8], BorrowedFd<'_>) -> Result<(), Errno>;
+/// How a job is done: on a descriptor that is closed after it. May make another.
+pub type Act = fn(&[u8], BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno>;
 
 /// In the other program: does what is asked for on standard input, each job on a thread that no other
 /// job waits for, until whoever asks has ended. To be called at the end of its `main`, for a thread
@@ -124,6 +118,8 @@ pub type Act = fn(&[u8], BorrowedFd<'_>) -> Result<(), Errno>;
 /// # Errors
 /// Standard input is no socket, or there can be no thread.
 pub fn serve(act: Act) -> io::Result<()> {
+    // What it was executed as may say nothing: /proc/self/exe.
+    rustix::thread::set_name(c"apart")?;
     let socket = rustix::stdio::stdin().try_clone_to_owned()?;
     let served = Arc::new(Served {
         socket,
@@ -161,17 +157,20 @@ impl Served {
     /// Begins as one that is counted as idle.
     fn work(self: &Arc<Self>) {
         let mut job = vec![0; JOB_MAX];
-        while let Ok(received) = receive(&self.socket, &mut job) {
+        loop {
+            let received = receive(&self.socket, &mut job);
+            if matches!(received, Ok((0, _))) {
+                return;
+            }
             if self.idle.fetch_sub(1, Ordering::SeqCst) == 1 {
                 // Without another thread, the next job waits for this one.
                 let _ = self.staff();
             }
-            if let Some((length, on, answer)) = received {
-                let errno = (self.act)(&job[..length], on.as_fd()).err();
-                let errno = errno.map_or(0, Errno::raw_os_error);
-                // Not before the descriptor is closed: who has the answer may rely on that.
-                drop(on);
-                let _ = rustix::io::write(answer, &errno.to_ne_bytes());
+            // Who asked for what came cut, or is no job, gets no answer.
+            if let Ok((length, fds)) = received
+                && let Ok([on, answer]) = <[OwnedFd; DESCRIPTORS]>::try_from(fds)
+            {
+                self.answer(&job[..length], on, &answer);
             }
             if self.idle.fetch_add(1, Ordering::SeqCst) >= IDLE {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
@@ -179,32 +178,51 @@ impl Served {
             }
         }
     }
+
+    fn answer(&self, job: &[u8], on: OwnedFd, answer: &OwnedFd) {
+        let done = (self.act)(job, on.as_fd());
+        // Not before the descriptor is closed: who has the answer may rely on that.
+        drop(on);
+        let errno = done.as_ref().err().map_or(0, |errno| errno.raw_os_error());
+        let made = done.as_ref().ok().and_then(Option::as_ref);
+        let made: Vec<_> = made.map(AsFd::as_fd).into_iter().collect();
+        let _ = send(answer, &errno.to_ne_bytes(), &made);
+    }
 }
 
-type Job = (usize, OwnedFd, OwnedFd);
+fn socketpair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    // A packet arrives whole or not at all.
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)
+}
 
-/// `None`: what came is no job, and nobody gets an answer.
-fn receive(socket: &OwnedFd, job: &mut [u8]) -> Result<Option<Job>, Errno> {
+fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let parts = [IoSlice::new(bytes)];
+    let send = || rustix::net::sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL);
+    rustix::io::retry_on_intr(send).map(drop)
+}
+
+/// A packet; of no bytes at the end, and when there was no room for what came with it.
+fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
-        let mut parts = [IoSliceMut::new(job)];
+        let mut parts = [IoSliceMut::new(bytes)];
         rustix::net::recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })?;
-    if received.bytes == 0 {
-        return Err(Errno::PIPE);
-    }
     let rights = ancillary.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(rights) => Some(rights),
         _ => None,
     });
-    let mut fds = rights.flatten();
-    let (on, answer) = (fds.next(), fds.next());
+    let fds = rights.flatten().collect();
     let cut = ReturnFlags::CTRUNC | ReturnFlags::TRUNC;
-    if received.flags.intersects(cut) {
-        return Ok(None);
+    match received.flags.intersects(cut) {
+        true => Err(Errno::MFILE),
+        false => Ok((received.bytes, fds)),
     }
-    Ok(on
-        .zip(answer)
-        .map(|(on, answer)| (received.bytes, on, answer)))
 }

@@ -127,7 +127,7 @@ impl Bell {
                 "config" => connections.config(),
                 _ => connections.secret(),
             };
-            Ok(apart.ask(&how.job(&target.path), master)?)
+            Ok(apart.ask(&how.job(&target.path), master).map(drop)?)
         };
         let jobs = targets.into_iter().map(|target| (how, target));
         self.each(jobs.collect(), Arc::new(act))

@@ -1,8 +1,7 @@
-//! Touches of files through the master mounts, by a process apart: `deploy-inject apart`. Each may
-//! wait for an answer of secretsd, and the injector, which hands a dead secretsd's connections to the
+//! What is done through the master mounts, by a process apart: `deploy-inject apart`. Each may wait for an answer of secretsd, and the injector, which hands a dead secretsd's connections to the
 //! next one, must not be what the next one waits for.
 //!
-//! The paths come from secretsd, which is not trusted: they are walked below a master mount of its
+//! The paths of touches come from secretsd, which is not trusted: they are walked below a master mount of its
 //! own and nowhere else.
 
 use std::ffi::OsStr;
@@ -31,12 +30,33 @@ pub(super) enum Touch {
 }
 
 impl Touch {
-    const ALL: [Touch; 2] = [Touch::Unlink, Touch::Ring];
-
-    /// How the process apart is asked for it: a byte, and the path.
+    /// How the process apart is asked for it.
     pub fn job(self, path: &Path) -> Vec<u8> {
-        [&[self as u8], path.as_os_str().as_bytes()].concat()
+        let how = match self {
+            Touch::Unlink => UNLINK,
+            Touch::Ring => RING,
+        };
+        job(how, path)
     }
+}
+
+/// What a job begins with; a path follows.
+const UNLINK: u8 = 1;
+const RING: u8 = 2;
+const CLONE: u8 = 3;
+
+fn job(how: u8, path: &Path) -> Vec<u8> {
+    [&[how], path.as_os_str().as_bytes()].concat()
+}
+
+/// As [`sys::mount::clone_readonly`].
+pub(super) fn clone_readonly(
+    apart: &Apart,
+    master: BorrowedFd<'_>,
+    folder: &Path,
+) -> io::Result<OwnedFd> {
+    let clone = apart.ask(&job(CLONE, folder), master)?;
+    clone.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Starts the process. The program is the one that runs, whatever has its name by now.
@@ -47,7 +67,7 @@ pub(super) fn start() -> io::Result<Apart> {
     Apart::start(program, gone)
 }
 
-/// Without it no watcher hears of anything. The next injector has another one.
+/// Without it no watcher hears of anything, and no service begins. The next injector has another one.
 fn gone() -> ! {
     log::error!("the process that rings has ended; so does the injector");
     std::process::exit(1)
@@ -58,16 +78,20 @@ fn gone() -> ! {
 /// # Errors
 /// As there.
 pub fn serve_apart() -> io::Result<()> {
-    sys::apart::serve(touch)
+    sys::apart::serve(act)
 }
 
-fn touch(job: &[u8], master: BorrowedFd<'_>) -> Result<(), Errno> {
+fn act(job: &[u8], master: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     let (how, path) = job.split_first().ok_or(Errno::INVAL)?;
     let path = Path::new(OsStr::from_bytes(path));
-    match Touch::ALL.into_iter().find(|one| *one as u8 == *how) {
-        Some(Touch::Unlink) => unlink(master, path),
-        Some(Touch::Ring) => ring(master, path),
-        None => Err(Errno::INVAL),
+    match *how {
+        UNLINK => unlink(master, path).map(|()| None),
+        RING => ring(master, path).map(|()| None),
+        CLONE => match sys::mount::clone_readonly(master, path) {
+            Ok(clone) => Ok(Some(clone)),
+            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)),
+        },
+        _ => Err(Errno::INVAL),
     }
 }
 
@@ -114,7 +138,7 @@ mod tests {
             &dir.path().canonicalize().unwrap().join("5"),
         )
         .unwrap();
-        let act = |how: Touch, path: &str| touch(&how.job(Path::new(path)), master.as_fd());
+        let act = |how: Touch, path: &str| act(&how.job(Path::new(path)), master.as_fd());
         for path in ["../outside", "link", "/etc/hostname"] {
             assert!(act(Touch::Ring, path).is_err(), "{path}");
         }
