@@ -18,6 +18,9 @@ pub enum Verb {
     Serve(Folders),
     /// Make a new store in an empty state folder; `deploy init` runs this as secretsd's user
     Init(Init),
+    /// Tell the kernel what it must forget; started by `serve`, which asks for it on standard input
+    #[command(hide = true)]
+    Apart,
     /// Check the audit log of a state folder; `deploy audit verify --state-dir` runs this
     AuditVerify(AuditVerify),
 }

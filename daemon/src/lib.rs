@@ -6,6 +6,7 @@
 //! varlink to operators, [`injector`] the inner link.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod args;
 mod audit;
 mod audit_verify;
@@ -31,6 +32,7 @@ use crate::args::{Arguments, Verb};
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Serve(folders) => serve::serve(folders),
+        Verb::Apart => apart::run(),
         Verb::Init(options) => init::init(options),
         Verb::AuditVerify(options) => match audit_verify::verify(&options) {
             Ok(true) => Ok(()),

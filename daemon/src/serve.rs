@@ -11,12 +11,13 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use store::{Store, Unlock, UnsealError};
+use sys::apart::Apart;
 
 use crate::args::Folders;
 use crate::audit::Audit;
 use crate::host::Host;
 use crate::start::{Stage, Stages};
-use crate::{housekeeping, injector, journal, server, start};
+use crate::{apart, housekeeping, injector, journal, server, start};
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(folders: Folders) -> anyhow::Result<()> {
@@ -41,6 +42,8 @@ struct Secretsd {
     signals: Signals,
     /// A signal came while the start was waiting.
     told_to_end: bool,
+    /// Ends with us.
+    apart: Option<Arc<Apart>>,
     store: Option<Store>,
     /// Why it stays sealed, for `deploy status`.
     remarks: Vec<String>,
@@ -56,6 +59,7 @@ impl Secretsd {
             // From here on: a signal during the start is found when it is over.
             signals: Signals::new([SIGTERM, SIGINT]).context("cannot take signals")?,
             told_to_end: false,
+            apart: None,
             store: None,
             remarks: Vec::new(),
             host: None,
@@ -104,7 +108,8 @@ impl Secretsd {
 
     fn take_over(&mut self) -> anyhow::Result<()> {
         let audit = Audit::open(&self.folders.state_dir, self.folders.audit_fail_open);
-        let host = Host::new(self.store()?.clone(), audit, &self.folders.run_dir);
+        let apart = self.apart.clone().context("no process is apart")?;
+        let host = Host::new(self.store()?.clone(), audit, apart, &self.folders.run_dir);
         host.remark(std::mem::take(&mut self.remarks));
         injector::start(&host).context("cannot start a thread")?;
         let (signals, told_to_end) = (&mut self.signals, &mut self.told_to_end);
@@ -143,10 +148,11 @@ impl Stages for Secretsd {
     fn begin(&mut self, stage: Stage) -> anyhow::Result<()> {
         match stage {
             Stage::Harden => {
-                sys::sandbox::harden().context("cannot give up core dumps and new privileges")?;
+                harden()?;
                 refuse_privileges()?;
                 raise_descriptors();
             }
+            Stage::Apart => self.apart = Some(apart::start()?),
             Stage::Confine => {
                 sys::sandbox::forbid_exec_and_mounts().context("cannot set the seccomp filter")?;
                 // While there is one thread: those to come inherit it.
@@ -189,9 +195,13 @@ impl Stages for Secretsd {
                 }
             }
             // For good.
-            Stage::Confine | Stage::Harden => {}
+            Stage::Confine | Stage::Apart | Stage::Harden => {}
         }
     }
+}
+
+pub(crate) fn harden() -> anyhow::Result<()> {
+    sys::sandbox::harden().context("cannot give up core dumps and new privileges")
 }
 
 /// secretsd must not have what it never needs: whoever takes it over would have it too.

@@ -5,6 +5,9 @@
 pub(crate) enum Stage {
     /// No core dump, no ptrace, no new privileges; not root, and without a capability.
     Harden,
+    /// Start the process that tells the kernel what it must forget: it has nothing of ours, for
+    /// nothing is open yet.
+    Apart,
     /// A seccomp filter: no exec, no mount, no network, for good.
     Confine,
     /// Open the store, sealed; its folder is ours alone from here on.
@@ -21,8 +24,9 @@ pub(crate) enum Stage {
 
 /// The order. Nothing reads a byte of the store, or of a peer, before the process is confined; no
 /// operator is answered before services are.
-pub(crate) const ORDER: [Stage; 7] = [
+pub(crate) const ORDER: [Stage; 8] = [
     Stage::Harden,
+    Stage::Apart,
     Stage::Confine,
     Stage::OpenStore,
     Stage::Unseal,
@@ -98,6 +102,7 @@ mod tests {
     #[test]
     fn the_process_is_confined_before_the_store_is_opened_and_ready_comes_last() {
         assert_eq!(place(Stage::Harden), 0);
+        assert!(place(Stage::Apart) < place(Stage::Confine));
         assert!(place(Stage::Confine) < place(Stage::OpenStore));
         assert!(place(Stage::OpenStore) < place(Stage::Unseal));
         assert!(place(Stage::Unseal) < place(Stage::TakeOver));
@@ -114,12 +119,14 @@ mod tests {
         assert_eq!(start(&mut stages), Err(Stage::TakeOver));
         let expected = [
             ('+', Stage::Harden),
+            ('+', Stage::Apart),
             ('+', Stage::Confine),
             ('+', Stage::OpenStore),
             ('+', Stage::Unseal),
             ('-', Stage::Unseal),
             ('-', Stage::OpenStore),
             ('-', Stage::Confine),
+            ('-', Stage::Apart),
             ('-', Stage::Harden),
         ];
         assert_eq!(stages.said, expected);

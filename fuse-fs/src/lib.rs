@@ -25,6 +25,7 @@ mod tree;
 mod unanswered;
 
 pub use handover::Handover;
+pub use kernel::tell_the_kernel;
 pub use lost::invalidate_lost;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{

@@ -10,12 +10,8 @@ use std::os::fd::AsFd;
 use model::Tree;
 
 use crate::inflight::InFlight;
-use crate::inode::Ino;
+use crate::kernel::inval_inode;
 use crate::tree::Views;
-
-/// FUSE_NOTIFY_INVAL_INODE (linux/fuse.h).
-const INVAL_INODE: u32 = 2;
-const LENGTH: u32 = 40;
 
 /// Drops all that the kernel has cached of a lost connection's tree; gives how many inodes it knew.
 /// `device` is the old connection's, and `memfd` what was kept of it; nobody serves it any more, and
@@ -35,7 +31,7 @@ pub fn invalidate_lost(
     let newest = InFlight::of(memfd)?.highest_version();
     let mut known = 0;
     for ino in views.possible(tree, newest) {
-        match rustix::io::write(&device, &message(ino)) {
+        match rustix::io::write(&device, &inval_inode(ino, 0)) {
             Ok(_) => known += 1,
             // The kernel has no such inode.
             Err(rustix::io::Errno::NOENT) => {}
@@ -43,13 +39,4 @@ pub fn invalidate_lost(
         }
     }
     Ok(known)
-}
-
-/// fuse_out_header: length, code, 0; fuse_notify_inval_inode_out: inode, from, how much (0: all).
-fn message(ino: Ino) -> [u8; LENGTH as usize] {
-    let mut message = [0; LENGTH as usize];
-    message[..4].copy_from_slice(&LENGTH.to_ne_bytes());
-    message[4..8].copy_from_slice(&INVAL_INODE.to_ne_bytes());
-    message[16..24].copy_from_slice(&ino.0.to_ne_bytes());
-    message
 }

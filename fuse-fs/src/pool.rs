@@ -4,6 +4,7 @@
 //! (getdents into a buffer that it has mapped from a file system of its own). So each instance has
 //! its own queue, one job of it runs at a time, and a worker that is stuck is replaced: an instance
 //! blocks nobody but itself. One that was waited for in vain is not waited for again until it lets go.
+//! The calls themselves are made by a process apart (`kernel`), for which these threads wait.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -14,6 +14,7 @@ use fuser::{Config, Filesystem, Session, SessionACL};
 use model::Tree;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use sys::apart::Apart;
 
 use crate::adapter::Adapter;
 use crate::handover::{Beginning, Handover};
@@ -35,7 +36,7 @@ const AT_ONCE: Timespec = Timespec {
 };
 
 /// Serves a tree of the services' on a connection, from threads of its own, until the connection
-/// ends.
+/// ends. `apart` does [`tell_the_kernel`](crate::tell_the_kernel).
 ///
 /// # Errors
 /// The connection has ended, or is not what `handover` says.
@@ -44,6 +45,7 @@ pub fn serve(
     device: OwnedFd,
     views: &Arc<Views>,
     handover: &Handover,
+    apart: &Arc<Apart>,
 ) -> io::Result<()> {
     // One thread answers while another waits for a page of the store.
     let threads = match tree {
@@ -55,7 +57,7 @@ pub fn serve(
     let adapter = || Adapter::new(tree, Arc::clone(views), Arc::clone(&in_flight));
     let session = session(adapter(), &device, &begun, threads)?;
     let own = session.as_fd().try_clone_to_owned()?;
-    let kernel = Kernel::new(session.notifier(), own);
+    let kernel = Kernel::new(Arc::clone(apart), own);
     views.serves(tree, kernel, begun.connection, handover.fresh);
     if !handover.fresh {
         unanswered::settle(&device, &in_flight, handover.sweep, |left| {

@@ -48,7 +48,8 @@ impl Begun {
             sweep: false,
         };
         let device = self.device.try_clone().unwrap();
-        fuse_fs::serve(Tree::Secret, device, &host.views, &handover).unwrap();
+        let apart = harness::apart();
+        fuse_fs::serve(Tree::Secret, device, &host.views, &handover, &apart).unwrap();
         text(&self.at.join("7/a"))
     }
 }

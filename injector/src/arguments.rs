@@ -45,6 +45,9 @@ pub enum Verb {
         #[arg(long)]
         daemon_uid: u32,
     },
+    /// Ring for the injector; started by `serve`, which asks for it on standard input
+    #[command(hide = true)]
+    Apart,
     /// Take views and mounts of a run folder away; run by `up` before its start and after its end
     #[command(hide = true)]
     Clean {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use injector::keeper::{UpOptions, up};
-use injector::server::{ServeOptions, serve};
+use injector::server::{ServeOptions, serve, serve_apart};
 
 use crate::arguments::{Arguments, Verb};
 
@@ -43,6 +43,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             run_dir: run.run_dir,
             daemon_uid,
         })?,
+        Verb::Apart => serve_apart().context("cannot serve")?,
         Verb::Clean {
             run,
             keep_instances,

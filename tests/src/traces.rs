@@ -238,14 +238,15 @@ impl Traces {
     }
 
     /// Running processes of the pair whose program has this name, lowest pid first; also if its file
-    /// was replaced.
+    /// was replaced. Without those that make calls for one of them (sys::apart).
     pub fn running(&self, program: &str) -> Vec<i32> {
         let is_it = |exe: PathBuf| {
             let name = exe.file_name().and_then(|name| name.to_str());
             name.map(|name| name.trim_end_matches(" (deleted)")) == Some(program)
         };
-        self.processes()
-            .into_keys()
+        let all = self.processes().into_iter();
+        all.filter(|(_, line)| line.split(' ').nth(1) != Some("apart"))
+            .map(|(pid, _)| pid)
             .filter(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(is_it))
             .collect()
     }

@@ -198,9 +198,13 @@ fn kill(pair: &Pair, random: &mut Random, die: Die) -> usize {
 }
 
 /// Other files under the names of both programs, as an upgrade leaves them: who starts next is one.
+/// Each is whole when it gets its name, for somebody may be starting it just then.
 fn upgrade(pair: &Pair) {
+    let next = pair.folder().join("next");
+    std::fs::create_dir(&next).unwrap();
     for name in ["secretsd", "deploy-inject"] {
-        copy_for_all(&program(name), pair.folder());
+        let copy = copy_for_all(&program(name), &next);
+        std::fs::rename(copy, pair.folder().join(name)).unwrap();
     }
 }
 
@@ -249,9 +253,6 @@ fn secretsd_or_the_injector_may_die_between_changes_and_no_service_sees_it() {
 }
 
 #[test]
-#[ignore = "not so yet, in one of some 200 kills: a thread of the dead program waits in the kernel for \
-            an answer of the next secretsd, or for a lock that a service holds while it waits for one; \
-            so the dead one is never reaped, and no next one is started"]
 fn both_may_die_at_any_moment_and_no_service_sees_it() {
     play(Die::Any, rounds(25, 1000));
 }

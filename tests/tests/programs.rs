@@ -56,9 +56,41 @@ fn value(salt: &str) -> String {
 }
 
 #[test]
-fn secretsd_has_no_right_at_all() {
+fn secretsd_has_no_right_at_all_and_the_process_apart_no_more() {
     let pair = Pair::start();
     let pid = pair.secretsd();
+    has_no_right(&pair, pid);
+    has_no_right(&pair, apart(pid));
+    let state = pair.state().metadata().unwrap();
+    assert_eq!((state.mode() & 0o7777, state.uid()), (0o700, pair.uid()));
+}
+
+#[test]
+fn a_process_apart_has_no_descriptor_but_its_socket() {
+    let pair = Pair::start();
+    let injector = *pair.traces().running("deploy-inject").last().unwrap();
+    for pid in [pair.secretsd(), injector].map(apart) {
+        let of = |number: &str| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap();
+        let socket = of("0");
+        let mut others = 0;
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let number = entry.unwrap().file_name().into_string().unwrap();
+            if !["1", "2"].contains(&number.as_str()) {
+                assert_eq!(of(&number), socket, "descriptor {number}");
+                others += 1;
+            }
+        }
+        assert!(others > 0);
+    }
+}
+
+/// The process that makes calls for a program.
+fn apart(pid: i32) -> i32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
+fn has_no_right(pair: &Pair, pid: i32) {
     let line = |name: &str| process::status(pid, name).unwrap();
     let uid = pair.uid();
     assert_eq!(line("Uid"), format!("{uid}\t{uid}\t{uid}\t{uid}"));
@@ -98,8 +130,6 @@ fn secretsd_has_no_right_at_all() {
         .filter_map(|line| Some(line.split_once(':')?.0.trim()))
         .collect();
     assert_eq!(names, ["lo"], "an empty network");
-    let state = pair.state().metadata().unwrap();
-    assert_eq!((state.mode() & 0o7777, state.uid()), (0o700, uid));
 }
 
 /// Its threads, each with its lines of /proc/PID/task/TID/status.

@@ -4,6 +4,7 @@
 //! The only crate of the project with `unsafe`. Each block says why it is sound; where rustix has a
 //! safe wrapper, that is used. Nothing here knows a secret, a manifest or a view.
 
+pub mod apart;
 pub mod cgroup;
 pub mod fault;
 pub mod fuse;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use fuse_fs::{Views, ViewsStatus};
 use store::{Operator, Store};
+use sys::apart::Apart;
 use sys::lock::lock;
 use sys::peer::PeerCredentials;
 
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     pub housekeeping: Housekeeping,
     pub audit: Arc<Audit>,
     views: Arc<Views>,
+    /// Tells the kernel what the views have it forget.
+    apart: Arc<Apart>,
     membership: Arc<ProcMembership>,
     /// Where the master mount for secrets is, to know its device.
     secret_mount: std::path::PathBuf,
@@ -46,7 +49,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Serves nothing yet.
-    pub fn new(store: Store, audit: Audit, run_dir: &Path) -> Arc<Host> {
+    pub fn new(store: Store, audit: Audit, apart: Arc<Apart>, run_dir: &Path) -> Arc<Host> {
         let audit = Arc::new(audit);
         let membership = Arc::new(ProcMembership::default());
         let witness = AuditWitness {
@@ -59,6 +62,7 @@ impl Host {
             housekeeping: Housekeeping::default(),
             audit,
             views: Views::new(store.clone(), membership.clone(), Arc::new(witness)),
+            apart,
             membership,
             store,
             secret_mount: run_dir.join("views/secret"),

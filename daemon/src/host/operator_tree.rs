@@ -132,6 +132,7 @@ mod tests {
         let host = Host::new(
             Store::in_memory(Cipher::default()),
             crate::audit::Audit::open(state.path(), false),
+            crate::apart::of_nobody(),
             Path::new("/nonexistent"),
         );
         (OperatorTree(host), state)

@@ -201,8 +201,8 @@ fn serve(host: &Arc<Host>, one: Brought) -> io::Result<OwnedFd> {
         sweep: false,
     };
     match name {
-        "secret" => fuse_fs::serve(Tree::Secret, device, &host.views, &handover)?,
-        "config" => fuse_fs::serve(Tree::Config, device, &host.views, &handover)?,
+        "secret" => fuse_fs::serve(Tree::Secret, device, &host.views, &handover, &host.apart)?,
+        "config" => fuse_fs::serve(Tree::Config, device, &host.views, &handover, &host.apart)?,
         _ => {
             let acts = Arc::new(OperatorTree(Arc::clone(host)));
             fuse_fs::serve_operator(device, acts, &handover)?;

@@ -197,10 +197,11 @@ impl Views {
         let Some(kernel) = read(self.kernel(tree)).clone() else {
             return;
         };
-        for ino in inodes {
-            if let Err(error) = kernel.notifier.inval_inode(fuser::INodeNo(ino.0), 0, 0) {
-                log::warn!("inode {ino:?} is not invalidated: {error}");
-            }
+        if let Err(error) = kernel.forget_inodes(inodes) {
+            log::warn!(
+                "not all of {} inodes are invalidated: {error}",
+                inodes.len()
+            );
         }
     }
 
@@ -214,8 +215,7 @@ impl Views {
                 continue;
             };
             self.pool.submit(one.instance, move || {
-                let folder = fuser::INodeNo(one.folder.0);
-                if let Err(error) = kernel.notifier.inval_entry(folder, &one.name) {
+                if let Err(error) = kernel.forget_name(one.folder, &one.name) {
                     log::warn!(
                         "a name of instance {} is not invalidated: {error}",
                         one.instance

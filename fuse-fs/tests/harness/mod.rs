@@ -17,6 +17,8 @@ use model::{Modes, SecretName, Tree};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 use store::{Cipher, Operator, SecretBytes, SetOptions, Store, Value};
+use sys::apart::Apart;
+use sys::process::Spawn;
 
 /// Says of everybody what the test wants.
 pub struct Everybody(AtomicBool);
@@ -316,6 +318,31 @@ pub struct Connection {
     pub memfd: OwnedFd,
 }
 
+/// The process that tells the kernel what it must forget: this very program, as each suite has it.
+pub fn apart() -> Arc<Apart> {
+    let nowhere: OwnedFd = File::create("/dev/null").unwrap().into();
+    let mut spawn = Spawn::new(std::env::current_exe().unwrap()).env("FUSE_FS_APART", "yes");
+    for arg in [
+        "harness::tell_the_kernel",
+        "--exact",
+        "--ignored",
+        "--nocapture",
+        "--quiet",
+    ] {
+        spawn = spawn.arg(arg);
+    }
+    let apart = Apart::start(spawn.stdout(nowhere.as_fd()), || std::process::exit(1));
+    Arc::new(apart.unwrap())
+}
+
+#[test]
+#[ignore = "a process of other tests, which start it"]
+fn tell_the_kernel() {
+    if std::env::var_os("FUSE_FS_APART").is_some() {
+        fuse_fs::tell_the_kernel().unwrap();
+    }
+}
+
 /// A new connection, served and mounted.
 fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> Connection {
     let (device, mount) = sys::fuse::connect("deploy-secrets:test").unwrap();
@@ -333,7 +360,8 @@ fn connect(at: &std::path::Path, tree: Tree, views: &Arc<Views>) -> Connection {
         memfd: memfd.try_clone().unwrap(),
         sweep: false,
     };
-    fuse_fs::serve(tree, device.try_clone().unwrap(), views, &handover).unwrap();
+    let device_of_server = device.try_clone().unwrap();
+    fuse_fs::serve(tree, device_of_server, views, &handover, &apart()).unwrap();
     Connection {
         mount,
         device,

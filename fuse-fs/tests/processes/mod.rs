@@ -240,7 +240,8 @@ fn server() {
         memfd,
         sweep: how == "sweep",
     };
-    fuse_fs::serve(Tree::Secret, device, &views, &handover).unwrap();
+    let apart = crate::harness::apart();
+    fuse_fs::serve(Tree::Secret, device, &views, &handover, &apart).unwrap();
     link.write_all(b".").unwrap();
     let _ = link.read(&mut [0]);
 }

@@ -85,6 +85,7 @@ impl Recipe {
                 .arg(run_dir)
                 .arg("--daemon-uid")
                 .arg(daemon_uid.to_string())
+                .new_net_namespace()
                 .keep_capabilities(OF_INJECTOR)
                 .no_new_privileges(),
             // Unprivileged from its first instruction: nothing is left for it to drop.

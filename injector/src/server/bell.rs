@@ -1,29 +1,26 @@
 //! Rings: touches through the master mounts that make inotify fire behind every view. secretsd
 //! answers each of them, so a ring can hang until the next secretsd is there; that is why it is not
-//! secretsd that rings, and why nothing else waits for a ring.
+//! secretsd that rings, and why nothing else waits for a ring. It is not a thread of the injector that
+//! hangs either: a process apart touches ([`super::touch`]), and the threads here wait for it.
 //!
 //! A service can hang those of its own instance too, for as long as it likes: by holding the lock of
 //! its folder, in a getdents(2) into memory that is mapped from a stalled file system of its own. So
 //! one thread at a time touches an instance, and the others do not wait behind it. What such an
 //! instance is owed is kept, and done when its lock is free; whoever asked is told that it will be
 //! late.
-//!
-//! The paths come from secretsd, which is not trusted: they are walked below a master mount of its
-//! own and nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use control::inner::RingTarget;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use sys::apart::Apart;
 use sys::lock::lock;
 
 use super::connections::Connections;
+use super::touch::Touch;
 
 /// More threads than this touch nothing at once: with so many stuck instances, others wait.
 const THREADS: usize = 256;
@@ -40,20 +37,6 @@ const LIMIT: Duration = Duration::from_millis(800);
 const OWED_MAX: usize = 16 * 1024;
 /// What belongs to the master mounts and to no instance: it is not waited for by one either.
 const NO_INSTANCE: u32 = 0;
-
-const BELOW: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
-
-/// What is done to a file. In this order, where an instance is owed both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Touch {
-    /// Makes DELETE fire.
-    Unlink,
-    /// Makes MODIFY and CLOSE_WRITE fire.
-    Ring,
-}
 
 type Job = (Touch, RingTarget);
 type Act = dyn Fn(&Job) -> io::Result<()> + Send + Sync;
@@ -133,20 +116,18 @@ impl Bell {
     /// will be late.
     pub fn touch(
         self: &Arc<Self>,
+        apart: &Arc<Apart>,
         connections: &Arc<Connections>,
         how: Touch,
         targets: Vec<RingTarget>,
     ) -> Vec<u32> {
-        let connections = Arc::clone(connections);
+        let (apart, connections) = (Arc::clone(apart), Arc::clone(connections));
         let act = move |(how, target): &Job| {
             let master = match target.tree.as_str() {
                 "config" => connections.config(),
                 _ => connections.secret(),
             };
-            match how {
-                Touch::Unlink => unlink(master, &target.path),
-                Touch::Ring => ring(master, &target.path),
-            }
+            Ok(apart.ask(&how.job(&target.path), master).map(drop)?)
         };
         let jobs = targets.into_iter().map(|target| (how, target));
         self.each(jobs.collect(), Arc::new(act))
@@ -233,59 +214,11 @@ impl Bell {
     }
 }
 
-/// Makes MODIFY and CLOSE_WRITE fire for the file, and for its folder. A file that is not there any
-/// more has no watcher to miss it.
-fn ring(master: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat2(master, path, flags, Mode::empty(), BELOW) {
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE) => return Ok(()),
-        file => file?,
-    };
-    rustix::io::pwrite(file, &[0], 0)?;
-    Ok(())
-}
-
-/// Makes DELETE fire for a name that is revoked.
-fn unlink(master: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent: OwnedFd = match rustix::fs::openat2(master, parent, flags, Mode::empty(), BELOW) {
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE) => return Ok(()),
-        parent => parent?,
-    };
-    match rustix::fs::unlinkat(parent.as_fd(), name, AtFlags::empty()) {
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE) => Ok(()),
-        left => Ok(left?),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::sync::mpsc::channel;
-
-    #[test]
-    fn a_ring_stays_below_its_master() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("5")).unwrap();
-        std::fs::write(dir.path().join("outside"), "whole").unwrap();
-        std::os::unix::fs::symlink("../outside", dir.path().join("5/link")).unwrap();
-        let master = crate::folders::open_folder(
-            crate::folders::open_root().unwrap(),
-            &dir.path().canonicalize().unwrap().join("5"),
-        )
-        .unwrap();
-        for path in ["../outside", "link", "/etc/hostname"] {
-            assert!(ring(master.as_fd(), Path::new(path)).is_err(), "{path}");
-        }
-        assert!(unlink(master.as_fd(), Path::new("../outside")).is_err());
-        ring(master.as_fd(), Path::new("not-there")).unwrap();
-        let outside = std::fs::read_to_string(dir.path().join("outside")).unwrap();
-        assert_eq!(outside, "whole");
-    }
 
     fn target(path: &str) -> RingTarget {
         RingTarget {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use control::inner::{FromInjector, InstanceRecord, Reply};
 use model::Manifest;
+use sys::apart::Apart;
 use sys::lock::lock;
 
-use super::Injector;
 use super::connections::Connections;
+use super::{Injector, touch};
 use crate::apply::{Namespace, apply};
 use crate::mounts::Mounts;
 use crate::plan::{Survey, Target, Tree, plan};
@@ -212,7 +213,12 @@ impl Injector {
     /// Attaches an instance's views in its namespace.
     fn attach(&self, record: &InstanceRecord, service: &OwnedFd) -> Result<(), String> {
         self.wait_until_whole();
-        let clones = clones(&self.connections(), record, &[Tree::Secret, Tree::Config])?;
+        let clones = clones(
+            &self.apart,
+            &self.connections(),
+            record,
+            &[Tree::Secret, Tree::Config],
+        )?;
         let _lock = folders::lock();
         inject(record, service, clones)
     }
@@ -241,9 +247,10 @@ impl Injector {
         let connections = self.connections();
         for (record, service) in live {
             let (done, is_done) = channel::<()>();
-            let (connections, trees) = (Arc::clone(&connections), trees.to_vec());
+            let (apart, trees) = (Arc::clone(&self.apart), trees.to_vec());
+            let connections = Arc::clone(&connections);
             let attach = move || {
-                let attached = clones(&connections, &record, &trees)
+                let attached = clones(&apart, &connections, &record, &trees)
                     .and_then(|clones| inject(&record, &service, clones));
                 if let Err(error) = attached {
                     let (number, service) = (record.number, &record.service);
@@ -329,8 +336,9 @@ pub(super) fn failed(message: &str) -> Reply {
 }
 
 /// The views of an instance, attached nowhere. secretsd answers the look-up of the folder, and may be
-/// away, so that no lock may be held.
+/// away, so that no lock may be held, and it is a process apart that looks.
 fn clones(
+    apart: &Apart,
     connections: &Connections,
     record: &InstanceRecord,
     trees: &[Tree],
@@ -342,7 +350,7 @@ fn clones(
             Tree::Secret => connections.secret(),
             Tree::Config => connections.config(),
         };
-        match sys::mount::clone_readonly(master, &folder) {
+        match touch::clone_readonly(apart, master, &folder) {
             Ok(clone) => Ok((*tree, clone)),
             Err(error) => Err(format!(
                 "cannot clone the view of instance {number}: {error}"

@@ -9,6 +9,7 @@ mod daemon;
 mod hand_over;
 mod instances;
 mod reload;
+mod touch;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -21,13 +22,16 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
 use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
+use sys::apart::Apart;
 use sys::lock::read;
 
-use self::bell::{Bell, Touch};
+use self::bell::Bell;
 use self::changes::Newest;
 use self::connections::{Connections, Lost};
 use self::daemon::{Daemon, Held, ask};
 use self::instances::{Instances, Wanted, failed};
+use self::touch::Touch;
+pub use self::touch::serve_apart;
 use self::watch::Watch;
 use crate::notify;
 use crate::run_dir::RunDir;
@@ -78,6 +82,8 @@ struct Injector {
     instances: Instances,
     newest: Newest,
     bell: Arc<Bell>,
+    /// Touches what the bell has touched.
+    apart: Arc<Apart>,
     watch: Watch,
 }
 
@@ -119,6 +125,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         source,
     };
     sys::sandbox::harden()?;
+    // While programs can be started.
+    let apart = Arc::new(touch::start()?);
     sys::sandbox::forbid_exec_and_networks()?;
     let mut stored = notify::inherited()?;
     let listener = listener(&mut stored, &run_dir).map_err(in_run_dir)?;
@@ -147,6 +155,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         instances,
         newest: Newest::default(),
         bell: Bell::new(caught_up),
+        apart,
         watch: Watch::new()?,
     });
     for record in &ended {
@@ -298,7 +307,9 @@ impl Injector {
     }
 
     fn touch(&self, how: Touch, targets: Vec<RingTarget>) -> Reply {
-        let numbers = self.bell.touch(&self.connections(), how, targets);
+        let numbers = self
+            .bell
+            .touch(&self.apart, &self.connections(), how, targets);
         if numbers.is_empty() {
             Reply::Ok
         } else {

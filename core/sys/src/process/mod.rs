@@ -33,6 +33,7 @@ use crate::cgroup::Cgroup;
 #[must_use]
 pub struct Spawn<'a> {
     program: PathBuf,
+    name: Option<OsString>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     cwd: Option<PathBuf>,
@@ -61,6 +62,7 @@ impl<'a> Spawn<'a> {
     pub fn new(program: impl AsRef<Path>) -> Spawn<'a> {
         Spawn {
             program: program.as_ref().to_owned(),
+            name: None,
             args: Vec::new(),
             env: Vec::new(),
             cwd: None,
@@ -76,6 +78,12 @@ impl<'a> Spawn<'a> {
             listen: Vec::new(),
             cgroup: None,
         }
+    }
+
+    /// What the program and everybody else find in place of the program's path (`argv[0]`).
+    pub fn named(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.name = Some(name.as_ref().to_owned());
+        self
     }
 
     /// One more argument, after the program's own path.

@@ -60,7 +60,8 @@ impl Plan {
         let first_free = LISTEN_START + i32::try_from(count).map_err(io::Error::other)?;
         let program = c_string(spawn.program.as_os_str())?;
         let args = spawn.args.iter().map(|arg| c_string(arg));
-        let argv = std::iter::once(Ok(program.clone()))
+        let name = spawn.name.as_deref().map(c_string).transpose()?;
+        let argv = std::iter::once(Ok(name.unwrap_or_else(|| program.clone())))
             .chain(args)
             .collect::<io::Result<_>>()?;
         let mut env = spawn

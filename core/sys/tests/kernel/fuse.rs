@@ -58,6 +58,17 @@ fn answer(request: &[u8]) -> Option<Result<Vec<u8>, i32>> {
     }))
 }
 
+/// The whole answer to a request, if it gets one.
+pub fn reply(request: &[u8]) -> Option<Vec<u8>> {
+    let (errno, body) =
+        answer(request)?.map_or_else(|errno| (-errno, Vec::new()), |body| (0, body));
+    let mut reply = (16 + body.len() as u32).to_ne_bytes().to_vec();
+    reply.extend(errno.to_ne_bytes());
+    reply.extend(&request[8..16]);
+    reply.extend(body);
+    Some(reply)
+}
+
 /// Answers until the connection ends.
 fn serve(mut device: File) {
     let mut request = vec![0; 1 << 20];
@@ -70,16 +81,10 @@ fn serve(mut device: File) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
             Err(error) => panic!("{error}"),
         };
-        let Some(answer) = answer(&request[..length]) else {
-            continue;
-        };
-        let (errno, body) = answer.map_or_else(|errno| (-errno, Vec::new()), |body| (0, body));
-        let mut reply = (16 + body.len() as u32).to_ne_bytes().to_vec();
-        reply.extend(errno.to_ne_bytes());
-        reply.extend(&request[8..16]);
-        reply.extend(body);
-        // ENOENT: taken back meanwhile.
-        let _ = device.write_all(&reply);
+        if let Some(reply) = reply(&request[..length]) {
+            // ENOENT: taken back meanwhile.
+            let _ = device.write_all(&reply);
+        }
     }
 }
 

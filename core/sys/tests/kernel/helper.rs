@@ -44,6 +44,8 @@ fn helper() {
         return;
     };
     match part.as_str() {
+        "apart-serve" => crate::apart::serve_helper(),
+        "apart-ask" => crate::apart::ask_helper(),
         "listen" => crate::descriptors::listen_helper(),
         "hand-over" => crate::descriptors::hand_over_helper(),
         "listen-none" => assert!(sys::process::listen_fds().unwrap().is_empty()),

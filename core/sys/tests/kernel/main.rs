@@ -1,6 +1,7 @@
 //! Against the real kernel, as root: what core/sys promises of it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod apart;
 mod cgroup;
 mod common;
 mod descriptors;

@@ -18,7 +18,8 @@ struct Served {
 fn served() -> Served {
     let dir = tempfile::tempdir().unwrap();
     let audit = crate::audit::Audit::open(dir.path(), false);
-    let host = Host::new(Store::in_memory(Cipher::default()), audit, dir.path());
+    let store = Store::in_memory(Cipher::default());
+    let host = Host::new(store, audit, crate::apart::of_nobody(), dir.path());
     let listener = UnixListener::bind(dir.path().join("control.sock")).unwrap();
     super::super::start(listener, host.clone()).unwrap();
     Served { dir, host }
