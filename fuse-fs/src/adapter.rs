@@ -89,7 +89,6 @@ impl Filesystem for Adapter {
             .lookup(self.tree, caller(request), Ino(parent.0), name)
         {
             Ok(node) => {
-                self.in_flight.give(node.attr.ino.version());
                 let of_attr = match node.ttl {
                     Ttl::Going => Duration::ZERO,
                     Ttl::Long | Ttl::Zero => LONG,
@@ -254,7 +253,6 @@ impl Filesystem for Adapter {
             let Ok(node) = self.views.lookup(self.tree, caller(request), folder, name) else {
                 continue;
             };
-            self.in_flight.give(node.attr.ino.version());
             let ttl = duration(node.ttl);
             let attr = attributes(&node.attr);
             if reply.add(attr.ino, one.next, name, &ttl, &attr, Generation(0)) {

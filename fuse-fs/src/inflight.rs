@@ -9,7 +9,6 @@
 //! | words | what |
 //! |---|---|
 //! | 0 | the highest number of a request that was noted |
-//! | 1 | the highest version that the kernel was told of |
 //! | 8..136 | 16 requests under way, of 8 words: whether the place is taken, number (0: nothing more is valid), inode, opcode and detail, uid and thread, offset, whether a handler had a fault in it, and one that is unused |
 //! | 256..320 | the last 64 requests during which a process ended, by number |
 //! | 320..384 | what counts against each of them |
@@ -198,16 +197,6 @@ impl InFlight {
     /// The highest number that was noted.
     pub fn highest(&self) -> u64 {
         self.0.words()[0].load(Ordering::Relaxed)
-    }
-
-    /// The kernel is about to be told of an inode of this version.
-    pub fn give(&self, version: u32) {
-        self.0.words()[1].fetch_max(u64::from(version), Ordering::Relaxed);
-    }
-
-    /// The highest version that the kernel was told of.
-    pub fn highest_version(&self) -> u32 {
-        u32::try_from(load(&self.0.words()[1])).unwrap_or(u32::MAX)
     }
 
     /// What was under way when the process before this one ended; from now on nothing is. Nobody may

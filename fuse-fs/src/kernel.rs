@@ -78,6 +78,24 @@ pub fn tell_the_kernel() -> io::Result<()> {
     sys::apart::serve(|messages, device| write_each(messages, device).map(|()| None))
 }
 
+/// Has the kernel drop all that it has of an instance's entry, up to a version, on a connection that
+/// nobody serves any more and that was aborted: a read that waits for an answer would be waited for.
+///
+/// # Errors
+/// The kernel takes nothing on this device any more (Linux 7.3, after an abort): who has something
+/// open reads on from the cache until his process ends.
+pub fn forget_versions(device: impl AsFd, instance: u32, entry: u16, last: u32) -> io::Result<()> {
+    for version in 0..=last {
+        let message = inval_inode(Ino::new(instance, entry, version), 0);
+        match rustix::io::write(&device, &message) {
+            // The kernel does not have it.
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Writes one message after the other; goes on after a failure, and gives the worst.
 fn write_each(mut messages: &[u8], device: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut worst = Ok(());
@@ -95,7 +113,7 @@ fn write_each(mut messages: &[u8], device: BorrowedFd<'_>) -> Result<(), Errno> 
 }
 
 /// From a byte on, everything. From a negative one: no page.
-pub(crate) fn inval_inode(ino: Ino, from: i64) -> [u8; INODE_LENGTH] {
+fn inval_inode(ino: Ino, from: i64) -> [u8; INODE_LENGTH] {
     let mut message = [0; INODE_LENGTH];
     message[..4].copy_from_slice(&(INODE_LENGTH as u32).to_ne_bytes());
     message[4..8].copy_from_slice(&INVAL_INODE.to_ne_bytes());

@@ -16,7 +16,6 @@ mod inflight;
 mod inode;
 mod kernel;
 mod live;
-mod lost;
 mod operator;
 mod pool;
 mod spec;
@@ -25,8 +24,7 @@ mod tree;
 mod unanswered;
 
 pub use handover::Handover;
-pub use kernel::tell_the_kernel;
-pub use lost::invalidate_lost;
+pub use kernel::{forget_versions, tell_the_kernel};
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
     Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,

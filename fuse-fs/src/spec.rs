@@ -170,11 +170,28 @@ pub struct Touched {
     /// be given to [`Views::forget_gone`](crate::Views::forget_gone) then.
     pub gone: Gone,
     /// Instances whose kernel caches could not be brought up to date in time, because a process of
-    /// theirs holds the folder's lock. They alone may see an old name. Their watchers cannot be woken
-    /// until [`Views::when_forgotten`](crate::Views::when_forgotten) says so.
+    /// theirs holds the folder's lock. They alone may see an old name.
     pub stuck: Vec<(u32, ServiceName)>,
     /// All entries of each instance that got new ones.
     pub new_entries: Vec<(u32, Vec<Entry>)>,
+}
+
+impl Touched {
+    /// With what another change has touched.
+    pub(crate) fn extend(&mut self, other: Touched) {
+        let Touched {
+            rings,
+            unlinks,
+            gone,
+            stuck,
+            new_entries,
+        } = other;
+        self.rings.extend(rings);
+        self.unlinks.extend(unlinks);
+        self.gone.0.extend(gone.0);
+        self.stuck.extend(stuck);
+        self.new_entries.extend(new_entries);
+    }
 }
 
 /// Names that are no more, and that the kernel may still have.

@@ -60,8 +60,6 @@ fn tear(pair: &Pair, random: &mut Random, method: &str, parameters: &Value) {
 }
 
 #[test]
-#[ignore = "not so yet: the next secretsd tells the kernel nothing of a change that the one before \
-            did not live to tell of"]
 fn the_size_of_a_secret_is_that_of_the_version_which_the_operator_sees() {
     let (pair, mut web, mut random) = stage();
     let mut version = 1;
@@ -82,8 +80,6 @@ fn the_size_of_a_secret_is_that_of_the_version_which_the_operator_sees() {
 }
 
 #[test]
-#[ignore = "not so yet: the next secretsd tells the kernel nothing of a change that the one before \
-            did not live to tell of"]
 fn a_config_says_what_the_operator_sees() {
     let (pair, mut web, mut random) = stage();
     let mut level = 1;
@@ -100,8 +96,6 @@ fn a_config_says_what_the_operator_sees() {
 }
 
 #[test]
-#[ignore = "not so yet: the next secretsd tells the kernel nothing of a change that the one before \
-            did not live to tell of"]
 fn a_name_that_is_revoked_is_gone() {
     let (pair, mut web, mut random) = stage();
     let parameters = json!({"service": "web", "names": ["key"]});

@@ -7,7 +7,7 @@ use audit::Outcome;
 use control::calls::ReaderInstance;
 use control::inner::NameVersion;
 use fuse_fs::Touched;
-use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp};
+use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp, Tree};
 use store::{
     ConfigMeta, NewSlot, Operator, SecretMeta, SetOptions, SlotId, SlotInfo, Unlock, UnsealError,
     UnsealReport, Value, WriteError,
@@ -89,7 +89,8 @@ impl Host {
         let services: Vec<_> = allowed.iter().map(ServiceName::as_str).collect();
         let detail = services.join(", ");
         let act = Act::new("secret.create", name.as_str()).detail(&detail);
-        let published = self.publish(operator, act, || {
+        let _noted = self.untold.note(Tree::Secret, [name]);
+        let published = self.publish(operator, name, act, || {
             self.store.create(operator, name, value, keep, allowed)
         })?;
         for service in allowed {
@@ -109,7 +110,7 @@ impl Host {
         options: SetOptions,
     ) -> Result<Published, ActError> {
         let act = Act::new("secret.set", name.as_str());
-        self.publish(operator, act, || {
+        self.publish(operator, name, act, || {
             self.store.set(operator, name, value, options)
         })
     }
@@ -126,7 +127,8 @@ impl Host {
         let detail = grace.map(|grace| format!("grace of {} s", grace.as_secs()));
         let act = Act::new("secret.rotate", name.as_str());
         let act = act.detail(detail.as_deref().unwrap_or_default());
-        let published = self.publish(operator, act, || match grace {
+        let _noted = self.untold.note(Tree::Secret, [name]);
+        let published = self.publish(operator, name, act, || match grace {
             Some(grace) => self.store.rotate_with_grace(operator, name, value, grace),
             None => self.store.rotate(operator, name, value),
         })?;
@@ -146,19 +148,23 @@ impl Host {
     ) -> Result<Published, ActError> {
         let detail = format!("to version {to}");
         let act = Act::new("secret.rollback", name.as_str()).detail(&detail);
-        self.publish(operator, act, || self.store.rollback(operator, name, to))
+        self.publish(operator, name, act, || {
+            self.store.rollback(operator, name, to)
+        })
     }
 
     fn publish(
         &self,
         operator: &Operator,
+        name: &SecretName,
         act: Act<'_>,
         change: impl FnOnce() -> Result<SecretMeta, WriteError>,
     ) -> Result<Published, ActError> {
+        let _noted = self.untold.note(Tree::Secret, [name]);
         let meta = self
             .audit
             .act(operator, act, || change().map_err(ActError::from))?;
-        let (name, version) = (&meta.name, meta.newest().number);
+        let version = meta.newest().number;
         log::info!("{}: {name} is at version {version}", operator.name());
         let touched = self.views.secret_changed(name);
         let late = self.tell(touched, self.secrets_at(std::slice::from_ref(name)));
@@ -176,6 +182,7 @@ impl Host {
         name: &SecretName,
     ) -> Result<Vec<ServiceName>, ActError> {
         let act = Act::new("secret.delete", name.as_str()).takes_away();
+        let _noted = self.untold.note(Tree::Secret, [name]);
         let services = self.audit.act(operator, act, || {
             let deletion = self.store.delete(operator, name)?;
             let services = deletion.services().to_vec();
@@ -207,6 +214,7 @@ impl Host {
         let until_when = until.map(|until| format!(" until {until}"));
         let detail = format!("{}{}", list(names), until_when.unwrap_or_default());
         let act = Act::new("secret.grant", service.as_str()).detail(&detail);
+        let _noted = self.untold.note(Tree::Secret, names);
         self.audit.act(operator, act, || {
             self.store
                 .grant(operator, service, names, until, pins)
@@ -232,6 +240,7 @@ impl Host {
     ) -> Result<Revoked, ActError> {
         let detail = list(names);
         let act = Act::new("secret.revoke", service.as_str()).detail(&detail);
+        let _noted = self.untold.note(Tree::Secret, names);
         let done = self.audit.act(operator, act.takes_away(), || {
             self.take_back(operator, service, names)
         })?;
@@ -402,6 +411,7 @@ impl Host {
         name: &ConfigName,
         change: impl FnOnce() -> Result<T, WriteError>,
     ) -> Result<(T, Late), ActError> {
+        let _noted = self.untold.note(Tree::Config, [name]);
         let changed = self
             .audit
             .act(operator, act, || change().map_err(ActError::from))?;
@@ -453,7 +463,9 @@ impl Host {
         }
         self.remark(report.warnings.clone());
         self.carry_holds();
+        self.forget_all_lost();
         self.tell(self.views.unsealed(), Vec::new());
+        self.tell_what_is_untold();
         if let Some(all) = self.all_at() {
             self.injector.tell_all_versions(all);
         }

@@ -6,32 +6,34 @@
 //! that it has (docs/semantics.md, The tree).
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 
 use control::inner::InstanceRecord;
 use model::Tree;
-use rustix::io::Errno;
+use sys::lock::lock;
 
 use super::{Host, ourselves};
 
-/// fuse_out_header of FUSE_NOTIFY_INVAL_INODE (linux/fuse.h): length 40, code 2, unique 0.
-const HEADER: [u32; 4] = [40, 2, 0, 0];
-/// Where an inode number has the instance's, and the entry's.
-const INSTANCE_SHIFT: u32 = 44;
-const ENTRY_SHIFT: u32 = 28;
+/// A connection that was lost, and the instances that may hold something of it.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub tree: Tree,
+    pub device: OwnedFd,
+    pub records: Vec<InstanceRecord>,
+}
 
 impl Host {
     /// Has the kernel forget all that instances may hold of a tree on its lost connection. While the
-    /// store is sealed there is nothing: the seal has had it forgotten.
-    pub(super) fn forget_lost(&self, tree: Tree, device: impl AsFd, records: &[InstanceRecord]) {
-        let Some(newest) = self.newest(tree) else {
-            return;
+    /// store is sealed nobody knows which versions there are, and nothing can be revoked: after the
+    /// unseal.
+    pub(super) fn forget_lost(&self, lost: Lost) {
+        let Some(newest) = self.newest(lost.tree) else {
+            return lock(&self.lost).push(lost);
         };
-        for record in records {
-            let (number, service) = (record.number, &record.service);
-            let entries = record.entries.iter().filter(|entry| entry.tree == tree);
-            for entry in entries {
-                let last = match tree {
+        for record in &lost.records {
+            let entries = record.entries.iter();
+            for entry in entries.filter(|entry| entry.tree == lost.tree) {
+                let last = match lost.tree {
                     Tree::Secret => newest.get(&entry.name).copied().unwrap_or(0),
                     // All keys share one, which counts all of these, from 1.
                     Tree::Config => {
@@ -40,22 +42,26 @@ impl Host {
                         versions.sum::<u32>().saturating_add(record.reloads) + 1
                     }
                 };
-                for version in 0..=last {
-                    let ino = u64::from(number) << INSTANCE_SHIFT
-                        | u64::from(entry.number) << ENTRY_SHIFT
-                        | u64::from(version);
-                    if let Err(error) = forget(&device, ino) {
-                        return log::error!(
-                            "what instance {number} of {service} has open of a lost connection \
-                             stays readable: {error}; end the service to be sure"
-                        );
-                    }
+                let (instance, service) = (record.number, &record.service);
+                let forgotten =
+                    fuse_fs::forget_versions(&lost.device, instance, entry.number, last);
+                if let Err(error) = forgotten {
+                    return log::error!(
+                        "what instance {instance} of {service} has open of a lost connection stays \
+                         readable: {error}; end the service to be sure"
+                    );
                 }
             }
         }
     }
 
-    /// The newest versions of all secrets or configs.
+    /// What was lost while the store was sealed.
+    pub(super) fn forget_all_lost(&self) {
+        let all = std::mem::take(&mut *lock(&self.lost));
+        all.into_iter().for_each(|lost| self.forget_lost(lost));
+    }
+
+    /// The newest versions of all secrets or configs; `None` while the store is sealed.
     fn newest(&self, tree: Tree) -> Option<BTreeMap<String, u32>> {
         let us = ourselves()?;
         Some(match tree {
@@ -69,20 +75,5 @@ impl Host {
                 all.map(|one| (one.name.to_string(), one.version)).collect()
             }
         })
-    }
-}
-
-fn forget(device: impl AsFd, ino: u64) -> Result<(), Errno> {
-    let mut message = Vec::with_capacity(40);
-    for part in HEADER {
-        message.extend(part.to_ne_bytes());
-    }
-    message.extend(ino.to_ne_bytes());
-    // From byte 0, all of it.
-    message.extend([0; 16]);
-    match rustix::io::write(device, &message) {
-        // The kernel does not have it.
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno),
     }
 }

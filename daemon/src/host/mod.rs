@@ -8,6 +8,7 @@ pub(crate) mod acts;
 mod lost;
 mod operator_tree;
 pub(crate) mod take_over;
+mod untold;
 mod versions;
 
 use std::path::Path;
@@ -19,7 +20,9 @@ use sys::apart::Apart;
 use sys::lock::lock;
 use sys::peer::PeerCredentials;
 
+use self::lost::Lost;
 use self::take_over::Served;
+use self::untold::Untold;
 use crate::audit::Audit;
 use crate::housekeeping::Housekeeping;
 use crate::injector::Injector;
@@ -41,6 +44,9 @@ pub(crate) struct Host {
     /// Where the master mount for secrets is, to know its device.
     secret_mount: std::path::PathBuf,
     served: Mutex<Served>,
+    untold: Untold,
+    /// Connections that were lost, for when the store is unsealed.
+    lost: Mutex<Vec<Lost>>,
     /// Held by whoever seals or unseals: store and views must end in the same state.
     sealing: Mutex<()>,
     /// What `deploy status` warns of.
@@ -67,6 +73,8 @@ impl Host {
             store,
             secret_mount: run_dir.join("views/secret"),
             served: Mutex::default(),
+            untold: Untold::default(),
+            lost: Mutex::default(),
             sealing: Mutex::default(),
             remarks: Mutex::default(),
         })

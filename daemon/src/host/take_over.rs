@@ -16,6 +16,7 @@ use rustix::fs::MemfdFlags;
 use store::Denied;
 use sys::lock::lock;
 
+use super::lost::Lost;
 use super::operator_tree::OperatorTree;
 use super::versions::Known;
 use super::{Host, ourselves};
@@ -159,16 +160,30 @@ fn take_over(
     for one in brought {
         let name = one.name;
         let memfd = serve(host, one).map_err(|error| format!("{name}: {error}"))?;
+        let tree = match name {
+            "secret" => Some(Tree::Secret),
+            "config" => Some(Tree::Config),
+            _ => None,
+        };
+        if let Some(tree) = tree {
+            let memfd = memfd.try_clone().map_err(|error| error.to_string())?;
+            host.untold.take_over(tree, memfd);
+        }
         served.connections.insert(name, memfd);
     }
     // Before the injector lets them go.
     for (name, device) in lost.iter().zip(dead) {
-        match name.as_str() {
-            "secret" => host.forget_lost(Tree::Secret, device, records),
-            "config" => host.forget_lost(Tree::Config, device, records),
+        let tree = match name.as_str() {
+            "secret" => Tree::Secret,
+            "config" => Tree::Config,
             // The operators' tree caches nothing.
-            _ => {}
-        }
+            _ => continue,
+        };
+        host.forget_lost(Lost {
+            tree,
+            device,
+            records: records.to_vec(),
+        });
     }
     if taken_over && !served.instances.is_empty() {
         served.carried.due = true;
@@ -184,6 +199,7 @@ fn take_over(
         ask(link, &ToInjector::Entries { number, entries })?;
     }
     host.injector.serves(link, host.all_at());
+    host.tell_what_is_untold();
     Ok(())
 }
 

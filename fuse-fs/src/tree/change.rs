@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use model::{ConfigName, SecretName, ServiceName, Tree};
+use model::{ConfigKey, ConfigName, SecretName, ServiceName, Tree};
 use store::{Permit, SecretMeta, VersionMeta};
 use sys::lock::{lock, read, write};
 
@@ -245,16 +245,9 @@ impl Views {
         let changing = lock(&self.changing);
         let asking: Vec<(u32, Sources)> = {
             let state = read(&self.state);
-            let asks = |instance: &&Instance| {
-                instance
-                    .config
-                    .sources
-                    .from
-                    .iter()
-                    .any(|from| names.contains(from))
-            };
-            let asking = state.instances.values().filter(asks);
+            let asking = state.instances.values();
             asking
+                .filter(|instance| instance.config.sources.any_of(names))
                 .map(|one| (one.key.number, one.config.sources.clone()))
                 .collect()
         };
@@ -277,8 +270,7 @@ impl Views {
         changing: MutexGuard<'_, ()>,
     ) -> Touched {
         let mut touched = Touched::default();
-        let mut stale = Vec::new();
-        let mut inodes = Vec::new();
+        let mut changed = Vec::new();
         {
             let mut state = write(&self.state);
             for (number, merged) in merged {
@@ -289,6 +281,27 @@ impl Views {
                 if grew {
                     touched.new_entries.push((number, instance.entries()));
                 }
+                changed.push((number, names));
+            }
+        }
+        self.tell_configs(changed, touched, changing)
+    }
+
+    /// Has the kernel forget what it knows of keys, by instance.
+    pub(super) fn tell_configs(
+        &self,
+        changed: Vec<(u32, Vec<ConfigKey>)>,
+        mut touched: Touched,
+        changing: MutexGuard<'_, ()>,
+    ) -> Touched {
+        let mut stale = Vec::new();
+        let mut inodes = Vec::new();
+        {
+            let state = read(&self.state);
+            for (number, names) in changed {
+                let Some(instance) = state.instances.get(&number) else {
+                    continue;
+                };
                 for name in names {
                     let own = ring(Tree::Config, number, name.as_str());
                     let name_there = Stale {

@@ -24,6 +24,11 @@ pub(super) struct Sources {
 }
 
 impl Sources {
+    /// Are any of these stored configs among them?
+    pub fn any_of(&self, names: &[ConfigName]) -> bool {
+        self.from.iter().any(|from| names.contains(from))
+    }
+
     /// Merges what is stored now with the manifest's own; a later one wins.
     pub fn merge(&self, store: &Store) -> Result<Merged, ConfigError> {
         let (mut values, stored) = if self.from.is_empty() {

@@ -131,32 +131,11 @@ impl Views {
         inodes
     }
 
-    /// Every file that another secretsd may have told the kernel of, up to a version: that is more than
-    /// there were, and the kernel says which it knows.
-    pub(crate) fn possible(&self, tree: Tree, newest: u32) -> Vec<Ino> {
-        let state = read(&self.state);
-        let of_instance = |(number, instance): (&u32, &Instance)| {
-            let number = *number;
-            let entries = instance.files(tree);
-            entries.flat_map(move |entry| {
-                (1..=newest).map(move |version| Ino::new(number, entry, version))
-            })
-        };
-        state.instances.iter().flat_map(of_instance).collect()
-    }
-
     /// The second half of taking names away, after the injector has unlinked them, or could not.
     /// Gives the instances that kept us waiting for too long.
     pub fn forget_gone(&self, gone: Gone) -> Vec<(u32, ServiceName)> {
         let instances = self.forget_names(gone.0);
         self.wait_for_names(&instances, SHORT_PATIENCE)
-    }
-
-    /// Does `then` as soon as the kernel has forgotten all names of an instance that it was told to
-    /// forget until now: for one that is [stuck](Touched::stuck), when its folder's lock is free, or
-    /// its holder has ended. On a thread that the instance alone waits for.
-    pub fn when_forgotten(&self, instance: u32, then: impl FnOnce() + Send + 'static) {
-        self.pool.submit(instance, then);
     }
 
     /// May a name be unlinked through the master mount? Only one that is not shown: the kernel and

@@ -198,15 +198,6 @@ impl Instance {
         std::iter::once(slot.entry).chain(slot.fields.iter().map(|(_, entry)| *entry))
     }
 
-    /// Every entry number of a tree.
-    pub fn files(&self, tree: Tree) -> impl Iterator<Item = u16> + use<> {
-        let count = match tree {
-            Tree::Secret => self.meanings.len(),
-            Tree::Config => self.config.len(),
-        };
-        (1..=count).filter_map(|entry| u16::try_from(entry).ok())
-    }
-
     /// All numbers, for the registry.
     pub fn entries(&self) -> Vec<Entry> {
         let number = |at: usize| u16::try_from(at + 1).unwrap_or(u16::MAX);

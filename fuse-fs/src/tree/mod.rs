@@ -14,6 +14,7 @@ mod life;
 mod list;
 mod open;
 mod pins;
+mod retell;
 mod retries;
 #[cfg(test)]
 mod tests;
