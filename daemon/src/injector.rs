@@ -55,6 +55,8 @@ struct Kept {
 struct State {
     /// Over which it has handed its connections over.
     link: Option<Link>,
+    /// All that belongs to the take-over is done.
+    is_complete: bool,
     /// It took our connection, and owes an answer.
     listens: bool,
     /// Why there is no link.
@@ -97,7 +99,6 @@ impl Injector {
     /// with `all` the versions that it tells services, unless the store is sealed.
     pub fn serves(&self, link: &Link, all: Option<Vec<NameVersion>>) {
         lock(&self.state).link = Some(link.clone());
-        self.changed.notify_all();
         let mut letter = match all {
             Some(all) => Letter::of_versions(all, true),
             None => Letter::default(),
@@ -106,6 +107,12 @@ impl Injector {
         letter.keep(kept.late);
         letter.keep(kept.unsent);
         self.send(letter);
+    }
+
+    /// Everybody has been told of what an earlier secretsd did not live to tell of.
+    pub fn take_over_is_complete(&self) {
+        lock(&self.state).is_complete = true;
+        self.changed.notify_all();
     }
 
     /// These instances were late, and are not any more.
@@ -145,7 +152,7 @@ impl Injector {
     pub fn wait(&self, mut stop: impl FnMut() -> bool) -> Result<(), NoInjector> {
         let start = Instant::now();
         let mut state = lock(&self.state);
-        while state.link.is_none() {
+        while !state.is_complete {
             let patience = if state.listens {
                 NO_TAKE_OVER
             } else {

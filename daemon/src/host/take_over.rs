@@ -200,6 +200,7 @@ fn take_over(
     }
     host.injector.serves(link, host.all_at());
     host.tell_what_is_untold();
+    host.injector.take_over_is_complete();
     Ok(())
 }
 
