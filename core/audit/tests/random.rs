@@ -221,7 +221,9 @@ fn tamper(files: &mut Files, tampering: &Tampering, which: usize, place: usize) 
         Tampering::Zero(length) => bytes[place..(place + length).min(used)].fill(0),
         Tampering::Move(by) => {
             let end = (place + 200).min(used);
-            bytes.copy_within(place..end, (place + by).min(used - 1));
+            let to = (place + by).min(used - 1);
+            bytes.resize(bytes.len().max(to + end - place), 0);
+            bytes.copy_within(place..end, to);
             bytes.truncate(16 << 10);
         }
         Tampering::Truncate => bytes.truncate(place),
