@@ -24,12 +24,10 @@ use crate::errno::Refusal;
 use crate::inflight::{Call, InFlight, Name, Noted};
 use crate::inode::Ino;
 use crate::takeover::LONG;
-use crate::tree::{Attr, Caller, OpenAs, Part, Ttl, Turn, Views};
+use crate::tree::{Attr, Caller, NAME_MAX, OpenAs, Part, Ttl, Turn, Views};
 
 /// A ring is one byte.
 const MAX_WRITE: u32 = 4096;
-/// The longest name that there is.
-const NAME_MAX: u32 = 253;
 const BLOCK: u32 = 4096;
 
 /// One tree, for the kernel.
@@ -264,7 +262,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        reply.statfs(0, 0, 0, 0, 0, BLOCK, NAME_MAX, BLOCK);
+        reply.statfs(0, 0, 0, 0, 0, BLOCK, NAME_MAX as u32, BLOCK);
     }
 
     fn ioctl(

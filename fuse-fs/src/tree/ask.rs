@@ -12,8 +12,8 @@ use super::{Newest, State, Views};
 use crate::errno::Refusal;
 use crate::inode::Ino;
 
-/// Of a name, as everywhere on Linux.
-const LONGEST: usize = 255;
+/// The longest name, as everywhere on Linux.
+pub(crate) const NAME_MAX: usize = 255;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ impl Views {
         parent: Ino,
         name: &OsStr,
     ) -> Result<Node, Refusal> {
-        if name.len() > LONGEST {
+        if name.len() > NAME_MAX {
             return Err(Refusal::TooLong);
         }
         let name = name.to_str().ok_or(Refusal::NoEntry)?;

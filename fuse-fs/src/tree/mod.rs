@@ -30,7 +30,7 @@ use model::{SecretName, Timestamp, Tree};
 use store::{State as StoreState, Store, VersionMeta};
 use sys::lock::{read, write};
 
-pub(crate) use self::ask::{Attr, Caller, OpenAs, Part, Ttl};
+pub(crate) use self::ask::{Attr, Caller, NAME_MAX, OpenAs, Part, Ttl};
 pub(crate) use self::forget::Stale;
 use self::going::Going;
 use self::instance::Instance;
