@@ -81,6 +81,22 @@ fn a_signal_comes_after_a_change_and_once_for_a_burst() {
 }
 
 #[test]
+fn the_look_before_it_is_no_read_of_the_service() {
+    let pair = pair();
+    // It is told of b, and reads a alone.
+    let mut web = hup(&pair);
+    let readers = |name: &str| {
+        let told = pair.deploy(&["secret", "readers", name, "--json"]).ok();
+        told.json()["services"][0]["instances"][0]["version"].clone()
+    };
+    pair.set("b", "two");
+    assert_eq!(web.line(), "hup one");
+    assert_eq!([readers("a"), readers("b")], [json!(1), json!(null)]);
+    let looked = pair.deploy(&["audit", "query", "--secret", "b"]).ok();
+    assert!(looked.out().contains("deploy-inject"), "{looked}");
+}
+
+#[test]
 fn a_revoke_is_no_change_and_nothing_is_done_while_a_secret_does_not_open() {
     let pair = pair();
     let mut web = hup(&pair);

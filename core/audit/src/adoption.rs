@@ -1,13 +1,21 @@
 //! Which version of a secret each instance has opened last.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sys::lock::lock;
 
 use crate::entry::{Access, Entry, Event, Kind, Merged, Record, Verdict};
 use crate::time::Time;
+
+/// Before a service is told of a change, the injector looks, as the service, whether its files open.
+/// That is in the log, and the service has read nothing by it. A service that calls itself so has
+/// itself to blame.
+const LOOK: &[u8] = b"deploy-inject";
+
+/// A secret of this name is another one after it.
+const DELETE: &str = "secret.delete";
 
 /// An instance that has opened a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +34,8 @@ pub struct Reader {
     pub first: Time,
 }
 
-/// The table. It is filled by the log itself, and from the log's tail when that is opened.
+/// The table. It is filled by the log itself; from the log's tail when that is opened, and from what
+/// is before that tail a moment later. Whoever asks waits for that.
 #[derive(Debug, Default)]
 pub struct Adoption {
     table: Mutex<Table>,
@@ -41,6 +50,16 @@ struct Table {
     services: Vec<Arc<str>>,
     by_name: HashMap<Arc<str>, u32>,
     changes: u64,
+    /// What is before the log's tail is being read.
+    awaited: Option<Awaited>,
+}
+
+/// What has happened since history was begun to be read.
+#[derive(Debug, Default)]
+struct Awaited {
+    /// Instances that there are; `None`: any.
+    live: Option<HashSet<u32>>,
+    deleted: HashSet<Box<str>>,
 }
 
 /// 24 bytes with its key: a row for each of 10,000 instances with 100 secrets.
@@ -56,7 +75,42 @@ struct Seen {
 impl Adoption {
     /// Who has opened a secret, by ascending number of instance.
     pub fn readers(&self, secret: &str) -> Vec<Reader> {
-        lock(&self.table).readers(secret)
+        self.whole().readers(secret)
+    }
+
+    fn whole(&self) -> MutexGuard<'_, Table> {
+        let table = lock(&self.table);
+        let is_awaited = |table: &mut Table| table.awaited.is_some();
+        let whole = self.changed.wait_while(table, is_awaited);
+        whole.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether [`add_history`](Adoption::add_history) is still to come.
+    pub(crate) fn awaits_history(&self, awaits: bool) {
+        lock(&self.table).awaited = awaits.then(Awaited::default);
+    }
+
+    /// What was opened before all that is known here.
+    pub(crate) fn add_history(&self, history: Adoption) {
+        let history = history.table.into_inner();
+        let history = history.unwrap_or_else(PoisonError::into_inner);
+        let mut table = lock(&self.table);
+        let awaited = table.awaited.take().unwrap_or_default();
+        for (secret, rows) in history.secrets {
+            if awaited.deleted.contains(&secret) {
+                continue;
+            }
+            for (instance, seen) in rows {
+                let Some(service) = history.services.get(seen.service as usize) else {
+                    continue;
+                };
+                let live = awaited.live.as_ref();
+                if live.is_none_or(|live| live.contains(&instance)) {
+                    table.was_opened(&secret, service, instance, seen);
+                }
+            }
+        }
+        self.change(&mut table);
     }
 
     /// Waits until `enough` says so of the readers, at most for `patience`; gives what they were then.
@@ -67,7 +121,7 @@ impl Adoption {
         mut enough: impl FnMut(&[Reader]) -> bool,
     ) -> Vec<Reader> {
         let end = Instant::now() + patience;
-        let mut table = lock(&self.table);
+        let mut table = self.whole();
         let mut seen = None;
         loop {
             if seen.replace(table.changes) != Some(table.changes) {
@@ -88,18 +142,17 @@ impl Adoption {
         }
     }
 
-    /// Forgets all instances but those that `lives` knows: after a take-over.
-    pub fn retain(&self, mut lives: impl FnMut(&str, u32) -> bool) {
+    /// Forgets all instances but these: after a take-over.
+    pub fn retain(&self, live: &HashSet<u32>) {
         let mut table = lock(&self.table);
-        let table = &mut *table;
         for rows in table.secrets.values_mut() {
-            rows.retain(|instance, seen| {
-                let service = table.services.get(seen.service as usize);
-                service.is_some_and(|service| lives(service, *instance))
-            });
+            rows.retain(|instance, _| live.contains(instance));
         }
         table.secrets.retain(|_, rows| !rows.is_empty());
-        self.change(table);
+        if let Some(awaited) = &mut table.awaited {
+            awaited.live = Some(live.clone());
+        }
+        self.change(&mut table);
     }
 
     /// Forgets an instance that has ended.
@@ -108,6 +161,10 @@ impl Adoption {
         for rows in table.secrets.values_mut() {
             rows.remove(&instance);
         }
+        let awaited = table.awaited.as_mut();
+        if let Some(live) = awaited.and_then(|awaited| awaited.live.as_mut()) {
+            live.remove(&instance);
+        }
         self.change(&mut table);
     }
 
@@ -115,6 +172,9 @@ impl Adoption {
     pub fn deleted(&self, secret: &str) {
         let mut table = lock(&self.table);
         table.secrets.remove(secret);
+        if let Some(awaited) = &mut table.awaited {
+            awaited.deleted.insert(secret.into());
+        }
         self.change(&mut table);
     }
 
@@ -147,13 +207,16 @@ impl Adoption {
     pub(crate) fn read(&self, entry: &Entry<'_>) {
         match &entry.record {
             Record::Event(Event::Open(access)) => self.access(access, entry.time),
+            Record::Event(Event::Change(change)) if change.act == DELETE => {
+                self.deleted(change.what);
+            }
             Record::Merged(merged) => self.count(merged),
             _ => {}
         }
     }
 
     pub(crate) fn access(&self, access: &Access<'_>, time: Time) {
-        if access.verdict == Verdict::Allowed {
+        if access.verdict == Verdict::Allowed && access.comm != LOOK {
             let Access {
                 secret,
                 service,
@@ -232,6 +295,27 @@ impl Table {
             }
         }
         true
+    }
+
+    /// Before all that is known of it.
+    fn was_opened(&mut self, secret: &str, service: &str, instance: u32, was: Seen) {
+        let rows = self.secrets.get_mut(secret);
+        let Some(seen) = rows.and_then(|rows| rows.get_mut(&instance)) else {
+            let seen = Seen {
+                service: self.service(service),
+                ..was
+            };
+            let rows = self.secrets.entry(secret.into()).or_default();
+            rows.insert(instance, seen);
+            return;
+        };
+        let name = self.services.get(seen.service as usize);
+        if name.is_some_and(|name| **name == *service) {
+            seen.first = was.first;
+            if seen.version == was.version {
+                seen.since = was.since;
+            }
+        }
     }
 
     fn service(&mut self, name: &str) -> u32 {

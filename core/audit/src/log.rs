@@ -67,7 +67,7 @@ impl Log {
         let adoption = Adoption::default();
         let bell = Arc::<Bell>::default();
         let opened = open::open(folder, options, program, &adoption, Arc::clone(&bell));
-        let (writer, found) = opened.map_err(failed)?;
+        let (writer, found, history) = opened.map_err(failed)?;
         let log = Log(Arc::new(Inner {
             folder: folder.to_path_buf(),
             next: Arc::clone(&writer.next),
@@ -83,6 +83,19 @@ impl Log {
             .name("audit".into())
             .spawn(move || keep(&inner, &bell))
             .map_err(failed)?;
+        if !history.is_empty() {
+            let inner = Arc::downgrade(&log.0);
+            let folder = folder.to_path_buf();
+            std::thread::Builder::new()
+                .name("audit-history".into())
+                .spawn(move || {
+                    let read = history.read(&folder);
+                    if let Some(inner) = inner.upgrade() {
+                        inner.adoption.add_history(read);
+                    }
+                })
+                .map_err(failed)?;
+        }
         Ok((log, found))
     }
 

@@ -90,6 +90,18 @@ struct Tailing {
 }
 
 impl Tailing {
+    /// `boot`: that of what comes before what is read.
+    fn new(boot: [u8; 16], boot_now: [u8; 16]) -> Tailing {
+        Tailing {
+            requests: VecDeque::new(),
+            merged: HashSet::new(),
+            boot,
+            boot_now,
+            begins: 0,
+            oldest: 1,
+        }
+    }
+
     fn take_in(&mut self, entry: &Entry<'_>, adoption: &Adoption) {
         let before = self.boot;
         match &entry.record {
@@ -131,18 +143,10 @@ pub(crate) fn open(
     program: &str,
     adoption: &Adoption,
     bell: Arc<Bell>,
-) -> io::Result<(Writer, Found)> {
+) -> io::Result<(Writer, Found, History)> {
     make_folder(folder)?;
     let locked = lock_folder(folder)?;
     let boot = boot_id().unwrap_or_default();
-    let mut tailing = Tailing {
-        requests: VecDeque::new(),
-        merged: HashSet::new(),
-        boot: [0; 16],
-        boot_now: boot,
-        begins: 0,
-        oldest: 1,
-    };
     let options = Options {
         segment_size: options.segment_size.clamp(SHORTEST, LONGEST),
         ..options
@@ -150,7 +154,11 @@ pub(crate) fn open(
     let begun = begun(folder, options)?;
     let mut end = None;
     let mut bytes = Vec::new();
-    for number in tail(folder, &begun.numbers, boot)? {
+    let (history, tail) = of_boot(folder, &begun.numbers, boot)?;
+    adoption.awaits_history(!history.is_empty());
+    let before_tail = if history.is_empty() { [0; 16] } else { boot };
+    let mut tailing = Tailing::new(before_tail, boot);
+    for number in tail {
         scan::load(folder, number, &mut bytes)?;
         let scanned = scan::scan(&bytes, number, |entry| {
             tailing.take_in(entry, adoption);
@@ -245,21 +253,51 @@ pub(crate) fn open(
         writer.miss(&error);
     }
     writer.flush(now);
-    Ok((writer, found))
+    Ok((writer, found, History(history)))
 }
 
-/// The segments that tell what instances of this boot have opened, and which counts are entries: those
-/// of this boot, and two more.
-fn tail(folder: &Path, numbers: &[u64], boot: [u8; 16]) -> io::Result<Vec<u64>> {
-    let mut tail = Vec::new();
-    for number in numbers.iter().rev() {
-        tail.push(*number);
-        if tail.len() > 2 && segment::boot(folder, *number)?.is_some_and(|other| other != boot) {
+/// Segments of this boot that only tell what instances have opened: nothing has to wait for them.
+#[derive(Debug)]
+pub(crate) struct History(Vec<u64>);
+
+impl History {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads them; those that are gone meanwhile tell nothing.
+    pub fn read(&self, folder: &Path) -> Adoption {
+        let adoption = Adoption::default();
+        let mut tailing = Tailing::new([0; 16], boot_id().unwrap_or_default());
+        let mut bytes = Vec::new();
+        for number in &self.0 {
+            if scan::load(folder, *number, &mut bytes).is_ok() {
+                let _ = scan::scan(&bytes, *number, |entry| {
+                    tailing.take_in(entry, &adoption);
+                    ControlFlow::Continue(())
+                });
+            }
+        }
+        adoption
+    }
+}
+
+/// Those that tell how the log goes on, and which counts are entries; and before them all of this boot.
+const TAIL: usize = 3;
+
+/// The segments that tell of this boot: those before the tail, and the tail.
+fn of_boot(folder: &Path, numbers: &[u64], boot: [u8; 16]) -> io::Result<(Vec<u64>, Vec<u64>)> {
+    let (before, tail) = numbers.split_at(numbers.len().saturating_sub(TAIL));
+    let mut history = Vec::new();
+    for number in before.iter().rev() {
+        history.push(*number);
+        // It may begin in that one.
+        if segment::boot(folder, *number)?.is_some_and(|other| other != boot) {
             break;
         }
     }
-    tail.reverse();
-    Ok(tail)
+    history.reverse();
+    Ok((history, tail.to_vec()))
 }
 
 /// The segments that were begun, and one that was made for later.

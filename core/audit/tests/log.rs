@@ -719,3 +719,42 @@ fn what_opening_a_full_log_costs() {
     );
     assert!(verified.is_whole());
 }
+
+#[test]
+fn who_has_read_long_ago_is_known_again_too_but_for_a_secret_that_was_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    for (unique, secret) in [(1, "tls"), (2, "gone")] {
+        let open = Access {
+            secret,
+            ..access(unique)
+        };
+        log.append(&Event::Open(open), false).unwrap();
+    }
+    let deletion = Change {
+        act: "secret.delete",
+        ..change("gone")
+    };
+    let segments = || fs::read_dir(folder.path()).unwrap().count();
+    let mut unique = 3;
+    while segments() < 12 {
+        if unique == 500 {
+            log.append(&Event::Change(deletion), false).unwrap();
+        }
+        let other = Access {
+            instance: 8,
+            secret: "other",
+            ..access(unique)
+        };
+        log.append(&Event::Open(other), false).unwrap();
+        unique += 1;
+    }
+    assert!(unique > 500);
+    drop(log);
+    let (log, _) = open(folder.path());
+    let readers = |secret| log.adoption().readers(secret).len();
+    assert_eq!(
+        (readers("tls"), readers("gone"), readers("other")),
+        (1, 0, 1)
+    );
+}

@@ -150,7 +150,7 @@ fn take_over(
     }
     let taken_over = brought.iter().any(|one| !one.fresh);
     host.audit
-        .adoption(|adoption| adoption.retain(|_, number| there.contains_key(&number)));
+        .adoption(|adoption| adoption.retain(&there.keys().copied().collect()));
     served.instances = there;
     let how = match (brought.is_empty(), taken_over) {
         (true, _) => "served already",

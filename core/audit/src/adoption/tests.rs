@@ -50,7 +50,7 @@ fn instances_that_end_and_secrets_that_go_are_forgotten() {
     };
     adoption.ended(2);
     assert_eq!((left("db"), left("tls")), (vec![1, 3, 4], vec![1, 3, 4]));
-    adoption.retain(|service, instance| service == "web" && instance > 3);
+    adoption.retain(&[4].into());
     assert_eq!(left("db"), [4]);
     adoption.deleted("db");
     assert_eq!((left("db"), left("tls")), (vec![], vec![4]));
@@ -85,4 +85,37 @@ fn waiting_ends_when_all_have_the_new_version_and_not_before() {
 fn a_million_rows_take_few_bytes_each() {
     // 24 bytes and the control byte, at a load of 7/16 to 7/8.
     assert_eq!(size_of::<(u32, Seen)>(), 24);
+}
+
+#[test]
+fn what_was_before_the_tail_is_waited_for_and_comes_before_it() {
+    let history = Adoption::default();
+    for instance in [1, 2, 3, 4] {
+        history.opened("db", "web", instance, 1, at(10), false);
+        history.opened("gone", "web", instance, 1, at(10), false);
+    }
+    let adoption = Adoption::default();
+    adoption.awaits_history(true);
+    adoption.opened("db", "web", 1, 1, at(20), false);
+    adoption.opened("db", "web", 2, 2, at(20), false);
+    adoption.retain(&[1, 2, 3].into());
+    adoption.ended(3);
+    adoption.deleted("gone");
+    let found = std::thread::scope(|threads| {
+        let asking = threads.spawn(|| adoption.readers("db"));
+        adoption.add_history(history);
+        asking.join().unwrap()
+    });
+    let found: Vec<_> = found
+        .iter()
+        .map(|r| {
+            (
+                r.instance,
+                r.version,
+                [r.since, r.last, r.first].map(Time::seconds),
+            )
+        })
+        .collect();
+    assert_eq!(found, [(1, 1, [10, 20, 10]), (2, 2, [20, 20, 10])]);
+    assert_eq!(adoption.readers("gone"), []);
 }
