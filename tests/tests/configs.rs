@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use tests::claim::ClaimedUser;
 use tests::manifest::Asked;
+use tests::watcher::{Heard, Watcher};
 use tests::{Answer, Ask, Pair, Probe};
 
 /// A pair with the config of the issue.
@@ -347,5 +348,19 @@ fn what_was_reloaded_is_there_after_secretsd_was_killed() {
         );
         assert_eq!(web.read("/config/level").text(), level);
         assert_eq!(web.read("/config/max_conn").text(), "100");
+    }
+}
+
+#[test]
+fn a_watch_that_is_set_once_hears_of_each_change() {
+    let pair = Pair::start();
+    pair.deploy(&["config", "create", "app", "level=0"]).ok();
+    let asked = Asked::service("web").with("config_from", json!(["app"]));
+    let mut watcher = Watcher::start(&pair, &asked, "/config/level");
+    for level in 1..40 {
+        let level = format!("level={level}");
+        pair.deploy(&["config", "update", "app", &level]).ok();
+        watcher.hears_all(&Heard::ROTATION);
+        watcher.forgets();
     }
 }

@@ -277,7 +277,9 @@ impl Views {
                 let Some(instance) = state.instances.get_mut(&number) else {
                     continue;
                 };
-                let (names, grew) = instance.config.show(merged);
+                let live = self.config_inodes.of_instance(number);
+                let is_live = |version| live.iter().any(|ino| ino.version() == version);
+                let (names, grew) = instance.config.show(merged, is_live);
                 if grew {
                     touched.new_entries.push((number, instance.entries()));
                 }

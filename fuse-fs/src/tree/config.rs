@@ -3,14 +3,12 @@
 //! All keys share one version, the sum of all changes that made them what they are; it only grows,
 //! and it comes out the same after a restart.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{ConfigKey, ConfigName, Timestamp};
 use store::{ConfigError, Store};
 
-/// Old versions that are kept for descriptors that are open.
-const OLD: usize = 8;
 const VERSION_MASK: u32 = (1 << 28) - 1;
 
 type Values = BTreeMap<ConfigKey, Arc<str>>;
@@ -74,7 +72,8 @@ pub(super) struct ConfigTree {
     keys: Vec<ConfigKey>,
     now: Merged,
     changed: Timestamp,
-    old: VecDeque<Merged>,
+    /// That somebody has open, or watches.
+    old: Vec<Merged>,
 }
 
 impl ConfigTree {
@@ -85,13 +84,17 @@ impl ConfigTree {
             keys,
             now: Merged::default(),
             changed: super::now(),
-            old: VecDeque::new(),
+            old: Vec::new(),
         }
     }
 
-    /// Shows another state; gives every name of which the kernel has to forget something, and
-    /// whether there are new ones.
-    pub fn show(&mut self, merged: Merged) -> (Vec<ConfigKey>, bool) {
+    /// Shows another state, and keeps old ones of which the kernel has an inode, as `is_live` says;
+    /// gives every name of which the kernel has to forget something, and whether there are new ones.
+    pub fn show(
+        &mut self,
+        merged: Merged,
+        is_live: impl Fn(u32) -> bool,
+    ) -> (Vec<ConfigKey>, bool) {
         if merged.values == self.now.values && merged.version == self.now.version {
             return (Vec::new(), false);
         }
@@ -107,8 +110,8 @@ impl ConfigTree {
         }
         let old = std::mem::replace(&mut self.now, merged);
         self.changed = super::now();
-        self.old.push_front(old);
-        self.old.truncate(OLD);
+        self.old.push(old);
+        self.old.retain(|old| is_live(old.version));
         (names, self.keys.len() > before)
     }
 

@@ -34,7 +34,7 @@ impl Views {
             return Err(MakeError::Missing(missing));
         }
         let merged = instance.config.sources.merge(&self.store)?;
-        instance.config.show(merged);
+        instance.config.show(merged, |_| false);
         if instance.config.len() > usize::from(u16::MAX) {
             return Err(MakeError::TooMany);
         }
@@ -75,7 +75,7 @@ impl Views {
             }
         }
         match instance.config.sources.merge_what_is_there(&self.store) {
-            Ok(merged) => drop(instance.config.show(merged)),
+            Ok(merged) => drop(instance.config.show(merged, |_| false)),
             Err(store::ConfigError::Sealed) => {}
             Err(error) => log::error!("configs of {} are not shown: {error}", instance.service),
         }
