@@ -6,12 +6,14 @@ CARGO ?= cargo
 # Where the programs come to be; the demo and the tests look beside themselves.
 OUT    = $(shell $(CARGO) metadata --no-deps --format-version=1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 PREFIX ?= /usr/local
+# Of `make upgrade`: its programs had no processes apart yet.
+FROM   ?= 7ca9108
 
 # A C compiler links Rust programs; setpriv, nsenter and mount are in packages of every Debian.
 BUILD := gcc libc6-dev
 RUN   := util-linux mount
 
-.PHONY: help demo test lint bench soak install build
+.PHONY: help demo test lint bench soak upgrade install build
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,6 +43,13 @@ soak: build ## the long forms of the tests that go in rounds, into docs/reliabil
 	@$(NEED) $(RUN) python3 e2fsprogs
 	@packaging/peers.sh $(OUT)/peers
 	@$(OUT)/debug/soak
+
+upgrade: build ## kill and upgrade from the programs of an earlier commit (FROM=7ca9108)
+	@$(NEED) $(RUN) python3 git
+	git worktree add --force --detach $(OUT)/earlier $(FROM)
+	cd $(OUT)/earlier && $(CARGO) build --workspace --bins --quiet --target-dir $(OUT)/earlier/target
+	UPGRADE_FROM=$(OUT)/earlier/target/debug $(CARGO) test --package tests --test kill_rounds --quiet both_may
+	git worktree remove --force $(OUT)/earlier
 
 install: build ## put the three programs below PREFIX (default /usr/local)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(OUT)/debug/deploy

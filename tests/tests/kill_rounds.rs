@@ -1,7 +1,8 @@
 //! Any program may die: secretsd, the injector, or both, by a signal at a moment that nobody chose,
 //! under every kind of call, and no service sees an error or hangs; what was acknowledged stays.
 //!
-//! `KILL_SEED=` plays the same moments again; `make soak` kills a thousand times.
+//! `KILL_SEED=` plays the same moments again; `make soak` kills a thousand times. `UPGRADE_FROM=` is a
+//! folder with programs of an earlier commit, to begin with; those that were built follow them.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -30,13 +31,20 @@ const COMES: &str = "comes";
 
 /// The keeper's command with copies of both programs, which can be replaced.
 fn by_copies(pair: &Pair) -> Command {
+    let earlier = std::env::var_os("UPGRADE_FROM").map(std::path::PathBuf::from);
     let usual = pair.up_command();
     let mut command = Command::new(usual.get_program());
     for word in usual.get_args() {
         let path = std::path::Path::new(word);
         let copied = [program("secretsd"), program("deploy-inject")].contains(&path.into());
         if copied {
-            command.arg(copy_for_all(path, pair.folder()));
+            let earlier = earlier
+                .as_ref()
+                .map(|of| of.join(path.file_name().unwrap()));
+            command.arg(copy_for_all(
+                earlier.as_deref().unwrap_or(path),
+                pair.folder(),
+            ));
         } else {
             command.arg(word);
         }

@@ -18,6 +18,7 @@ const SUITES: &[&str] = &[
     "pairs",
     "reference",
     "torn",
+    "starts",
 ];
 
 fn main() -> ExitCode {
