@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use audit::{
-    Access, Anchored, Change, Event, Filter, Log, Options, Outcome, Quota, Record, Verdict, query,
-    verify,
-};
+use audit::{Access, Anchored, Event, Filter, Log, Options, Quota, Record, query, verify};
+use common::CHANGE;
 use rustix::fs::Mode;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -25,33 +25,11 @@ fn alone() -> MutexGuard<'static, ()> {
 
 fn access<'a>(secret: &'a str, instance: u32) -> Access<'a> {
     Access {
-        pid: 12,
-        tid: 13,
-        uid: 33,
-        comm: b"nginx",
-        cgroup: b"/",
-        service: "web",
         instance,
         secret,
-        field: None,
-        version: 3,
-        verdict: Verdict::Allowed,
-        why: "",
-        connection: 5,
-        unique: 1,
+        ..common::access(1)
     }
 }
-
-const CHANGE: Change<'_> = Change {
-    operator: "alice",
-    uid: 1000,
-    pid: 99,
-    act: "secret.set",
-    what: "db",
-    detail: "",
-    outcome: Outcome::Done,
-    why: "",
-};
 
 #[test]
 fn all_files_are_the_owners_alone_under_any_umask() {

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -10,78 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use audit::{Access, Change, Event, Filter, Log, Options, Outcome, Quota, Verdict, query, verify};
+use audit::{Access, Event, Filter, Log, Options, Quota, Verdict, query, verify};
+use common::{CHANGE, access, accesses, append, jsons};
 
 fn options() -> Options {
-    Options {
-        segment_size: 64 << 10,
-        segments: 1000,
-        opens: Quota {
-            per_second: 0,
-            burst: 10_000_000,
-        },
-    }
-}
-
-fn access(unique: u64) -> Access<'static> {
-    Access {
-        pid: 12,
-        tid: 13,
-        uid: 33,
-        comm: b"nginx",
-        cgroup: b"/system.slice/web.service",
-        service: "web",
-        instance: 7,
-        secret: "tls",
-        field: None,
-        version: 3,
-        verdict: Verdict::Allowed,
-        why: "",
-        connection: 5,
-        unique,
-    }
-}
-
-fn change() -> Change<'static> {
-    Change {
-        operator: "alice",
-        uid: 1000,
-        pid: 99,
-        act: "secret.set",
-        what: "db",
-        detail: "version 1",
-        outcome: Outcome::Done,
-        why: "",
-    }
+    common::options(64 << 10, 10_000_000)
 }
 
 fn open(folder: &Path, options: Options) -> Log {
     Log::open(folder, options, "test").unwrap().0
-}
-
-fn append(log: &Log, unique: u64) {
-    log.append(&Event::Open(access(unique)), false).unwrap();
-}
-
-fn jsons(folder: &Path, filter: &Filter) -> Vec<serde_json::Value> {
-    let mut found = Vec::new();
-    query(folder, filter, |entry| {
-        found.push(serde_json::from_str(&entry.json()).unwrap());
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    found
-}
-
-/// How many accesses there are, whole or counted.
-fn accesses(folder: &Path) -> u64 {
-    let counts = jsons(folder, &Filter::default());
-    let count = |one: &serde_json::Value| match one["kind"].as_str() {
-        Some("open" | "read") => 1,
-        Some("merged") => one["count"].as_u64().unwrap(),
-        _ => 0,
-    };
-    counts.iter().map(count).sum()
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -226,7 +165,7 @@ fn a_flood_of_opens_without_room_keeps_no_change_from_the_reserve() {
     }
     // Each behind a refusal of this very moment.
     for _ in 0..10 {
-        log.append_durable(&Event::Change(change())).unwrap();
+        log.append_durable(&Event::Change(CHANGE)).unwrap();
         assert!(log.append(&Event::Open(access(opens)), false).is_err());
         refused += 1;
     }
@@ -330,7 +269,7 @@ fn threads_beside_each_other_and_flushes_and_syncs_lose_and_double_nothing() {
                     match unique % 500 {
                         100 => log.flush(),
                         200 => log.sync().unwrap(),
-                        300 => log.append_durable(&Event::Change(change())).unwrap(),
+                        300 => log.append_durable(&Event::Change(CHANGE)).unwrap(),
                         _ => {}
                     }
                 }
@@ -381,7 +320,7 @@ fn the_last_entries_are_found_over_segments_and_filters() {
     for unique in 0..2000 {
         append(&log, unique);
         if unique % 500 == 0 {
-            log.append(&Event::Change(change()), false).unwrap();
+            log.append(&Event::Change(CHANGE), false).unwrap();
         }
     }
     let last = |last, kind| {

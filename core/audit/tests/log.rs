@@ -1,122 +1,22 @@
-//! The log as secretsd uses it: what was written is there, however it ended; what was changed shows.
+//! The log as secretsd uses it: what was written is there, however it ended.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
 
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use audit::{
-    Access, Anchor, Anchored, Change, Event, Filter, Follow, Found, Log, Options, Outcome, Quota,
-    Verdict, query, verify,
+    Access, Event, Filter, Follow, Found, Log, Options, Quota, query, verify,
 };
-use serde_json::Value;
-
-const PROGRAM: &str = "test 1";
-
-fn options() -> Options {
-    Options {
-        segment_size: 16 << 10,
-        segments: 1000,
-        opens: Quota {
-            per_second: 0,
-            burst: 1_000_000,
-        },
-    }
-}
-
-fn open(folder: &Path) -> (Log, Found) {
-    Log::open(folder, options(), PROGRAM).unwrap()
-}
-
-fn access(unique: u64) -> Access<'static> {
-    Access {
-        pid: 12,
-        tid: 13,
-        uid: 33,
-        comm: b"nginx",
-        cgroup: b"/system.slice/web.service",
-        service: "web",
-        instance: 7,
-        secret: "tls",
-        field: None,
-        version: 3,
-        verdict: Verdict::Allowed,
-        why: "",
-        connection: 5,
-        unique,
-    }
-}
-
-fn denied(why: &'static str) -> Access<'static> {
-    Access {
-        verdict: Verdict::Denied,
-        version: 0,
-        why,
-        ..access(0)
-    }
-}
-
-fn change(what: &'static str) -> Change<'static> {
-    Change {
-        operator: "alice",
-        uid: 1000,
-        pid: 99,
-        act: "secret.set",
-        what,
-        detail: "version 1",
-        outcome: Outcome::Done,
-        why: "",
-    }
-}
-
-fn fill(log: &Log, opens: u64) {
-    for unique in 0..opens {
-        log.append(&Event::Open(access(unique)), false).unwrap();
-    }
-}
-
-/// All entries of a kind, as people see them.
-fn lines(folder: &Path, kind: &str) -> Vec<Value> {
-    let mut lines = Vec::new();
-    query(folder, &Filter::default(), |entry| {
-        let line: Value = serde_json::from_str(&entry.json()).unwrap();
-        if line["kind"] == kind {
-            lines.push(line);
-        }
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    lines
-}
-
-fn segments(folder: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_str().unwrap().contains("segment-"))
-        .filter(|path| fs::read(path).unwrap()[0] != 0)
-        .collect();
-    found.sort();
-    found
-}
-
-fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        // The log's thread renames and removes meanwhile.
-        let _ = fs::copy(entry.path(), to.path().join(entry.file_name()));
-    }
-    to
-}
-
-fn whole(folder: &Path, anchor: Option<Anchor>) -> bool {
-    verify(folder, anchor).unwrap().is_whole()
-}
+use common::{
+    PROGRAM, access, change, copy, denied, fill, lines, open, segments, small, whole,
+};
 
 #[test]
 fn what_was_written_is_found_again_and_the_chain_goes_on() {
@@ -158,171 +58,6 @@ fn what_was_written_is_found_again_and_the_chain_goes_on() {
 }
 
 #[test]
-fn a_flipped_bit_shows_wherever_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let (log, _) = open(folder.path());
-    fill(&log, 100);
-    let anchor = log.anchor();
-    drop(log);
-    let there = segments(folder.path());
-    for path in &there {
-        let bytes = fs::read(path).unwrap();
-        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-        for place in (0..=used).step_by(97) {
-            let mut other = bytes.clone();
-            other[place] ^= 1 << (place % 8);
-            fs::write(path, other).unwrap();
-            let verified = verify(folder.path(), None).unwrap();
-            assert!(!verified.is_whole(), "{path:?} {place}");
-            let anchored = verify(folder.path(), Some(anchor)).unwrap();
-            assert!(!anchored.is_whole(), "{path:?} {place}");
-        }
-        fs::write(path, bytes).unwrap();
-    }
-    assert!(whole(folder.path(), None));
-}
-
-#[test]
-fn what_is_cut_moved_or_written_anew_shows() {
-    let folder = tempfile::tempdir().unwrap();
-    let (log, _) = open(folder.path());
-    fill(&log, 300);
-    let early = log.anchor();
-    fill(&log, 100);
-    let anchor = log.anchor();
-    log.sync().unwrap();
-    let tampered = |change: &dyn Fn(&Path, &[PathBuf])| {
-        let copy = copy(folder.path());
-        change(copy.path(), &segments(copy.path()));
-        verify(copy.path(), Some(anchor)).unwrap()
-    };
-    let good = tampered(&|_, _| {});
-    assert!(good.is_whole(), "{good:?}");
-    for at in 0..segments(folder.path()).len() {
-        let gone = tampered(&|_, segments| fs::remove_file(&segments[at]).unwrap());
-        assert!(!gone.is_whole(), "without {at}");
-    }
-    let swapped = tampered(&|_, segments| {
-        let (one, other) = (
-            fs::read(&segments[0]).unwrap(),
-            fs::read(&segments[1]).unwrap(),
-        );
-        fs::write(&segments[0], other).unwrap();
-        fs::write(&segments[1], one).unwrap();
-    });
-    assert_eq!(swapped.damage.len(), 2, "{swapped:?}");
-    let again = tampered(&|folder, segments| {
-        let last = segments.last().unwrap();
-        let next = folder.join(format!("segment-{:010}", segments.len() + 1));
-        fs::copy(last, next).unwrap();
-    });
-    assert!(!again.is_whole());
-    // Entries cut off at the end: nothing inside can tell, the anchor does.
-    let cut = tampered(&|_, segments| {
-        let path = segments.last().unwrap();
-        let size = fs::metadata(path).unwrap().len();
-        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-        file.set_len(700).unwrap();
-        file.set_len(size).unwrap();
-    });
-    assert_eq!(cut.anchored, Some(Anchored::Cut), "{cut:?}");
-    // Another log with as many entries.
-    let other = tempfile::tempdir().unwrap();
-    let (forged, _) = open(other.path());
-    fill(&forged, 400);
-    let verified = verify(other.path(), Some(early)).unwrap();
-    assert_eq!(
-        (verified.damage.len(), verified.anchored),
-        (0, Some(Anchored::Differs))
-    );
-}
-
-#[test]
-fn a_segment_that_was_written_anew_with_a_chain_of_its_own_shows_without_an_anchor() {
-    let [ours, theirs] = [1, 2].map(|_| {
-        let folder = tempfile::tempdir().unwrap();
-        let (log, _) = open(folder.path());
-        fill(&log, 500);
-        log.sync().unwrap();
-        folder
-    });
-    let names = segments(ours.path());
-    assert!(names.len() > 3);
-    for name in names.iter().map(|path| path.file_name().unwrap()) {
-        let mixed = copy(ours.path());
-        fs::copy(theirs.path().join(name), mixed.path().join(name)).unwrap();
-        let verified = verify(mixed.path(), None).unwrap();
-        assert!(!verified.is_whole(), "{name:?}");
-    }
-}
-
-#[test]
-fn an_entry_that_was_never_finished_is_cut_and_told_of() {
-    let folder = tempfile::tempdir().unwrap();
-    let (log, _) = open(folder.path());
-    let path = folder.path().join("segment-0000000001");
-    let used = || {
-        let bytes = fs::read(&path).unwrap();
-        bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
-    };
-    // Until one lies over the end of a page: there a kill may end a write.
-    let (before, start, boundary) = loop {
-        let (before, start) = (log.anchor(), used().next_multiple_of(8));
-        fill(&log, 1);
-        let boundary = start.next_multiple_of(4096);
-        if used() > boundary && boundary > start {
-            break (before, start, boundary);
-        }
-    };
-    drop(log);
-    let bytes = fs::read(&path).unwrap();
-    for length in [start, boundary] {
-        let torn = tempfile::tempdir().unwrap();
-        let mut part = bytes[..length].to_vec();
-        part.resize(bytes.len(), 0);
-        fs::write(torn.path().join("segment-0000000001"), part).unwrap();
-        assert!(whole(torn.path(), Some(before)), "before it is opened");
-        let (log, found) = open(torn.path());
-        assert_eq!(found.last, before, "{length}");
-        let begun = length > start;
-        assert_eq!(!found.damage.is_empty(), begun, "{length}: {found:?}");
-        log.append(&Event::Open(access(9)), false).unwrap();
-        assert!(whole(torn.path(), Some(before)), "{length}");
-        assert_eq!(segments(torn.path()).len(), 1, "it goes on where it was");
-        let starts = lines(torn.path(), "start");
-        assert_eq!(starts.last().unwrap().get("found").is_some(), begun);
-    }
-}
-
-#[test]
-fn behind_damage_the_log_goes_on_in_another_segment_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let (log, _) = open(folder.path());
-    fill(&log, 30);
-    drop(log);
-    let [path] = &segments(folder.path())[..] else {
-        panic!()
-    };
-    let mut bytes = fs::read(path).unwrap();
-    bytes[600] ^= 1;
-    fs::write(path, bytes).unwrap();
-    let (log, found) = open(folder.path());
-    assert!(found.damage.contains("segment 1"), "{found:?}");
-    let anchor = log.anchor();
-    fill(&log, 10);
-    let verified = verify(folder.path(), Some(anchor)).unwrap();
-    assert_eq!(verified.anchored, Some(Anchored::Fits));
-    assert!(!verified.is_whole());
-    assert!(
-        verified.damage.iter().all(|one| one.segment <= 2),
-        "{verified:?}"
-    );
-    drop(log);
-    let (_, found) = open(folder.path());
-    assert_eq!(found.damage, "");
-}
-
-#[test]
 fn opens_beyond_the_quota_are_counted_exactly_also_over_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let small = Options {
@@ -330,7 +65,7 @@ fn opens_beyond_the_quota_are_counted_exactly_also_over_a_kill() {
             per_second: 0,
             burst: 3,
         },
-        ..options()
+        ..small()
     };
     let (log, _) = Log::open(folder.path(), small, PROGRAM).unwrap();
     let other = Access {
@@ -418,65 +153,6 @@ fn a_request_that_is_sent_again_is_written_once() {
     };
     log.append(&Event::Open(elsewhere), true).unwrap();
     assert_eq!(lines(folder.path(), "open").len(), 12);
-}
-
-#[test]
-fn old_segments_go_and_an_anchor_of_them_says_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let few = Options {
-        segments: 3,
-        ..options()
-    };
-    let (log, _) = Log::open(folder.path(), few, PROGRAM).unwrap();
-    let old = log.anchor();
-    fill(&log, 600);
-    let start = Instant::now();
-    while segments(folder.path()).len() > 3 {
-        assert!(start.elapsed() < Duration::from_secs(30));
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let verified = verify(folder.path(), Some(old)).unwrap();
-    assert_eq!(
-        (&verified.damage[..], verified.anchored),
-        (&[][..], Some(Anchored::TooOld))
-    );
-    assert!(whole(folder.path(), Some(log.anchor())));
-}
-
-#[test]
-fn who_reads_which_version_is_known_again_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let (log, _) = open(folder.path());
-    let newer = Access {
-        version: 4,
-        instance: 8,
-        ..access(1)
-    };
-    fill(&log, 2);
-    log.append(&Event::Open(newer), false).unwrap();
-    drop(log);
-    let (log, _) = open(folder.path());
-    let versions = |log: &Log| -> Vec<_> {
-        let readers = log.adoption().readers("tls");
-        readers
-            .iter()
-            .map(|one| (one.instance, one.version))
-            .collect()
-    };
-    assert_eq!(versions(&log), [(7, 3), (8, 4)]);
-    let waits = log.clone();
-    let waiting = std::thread::spawn(move || {
-        let all = |readers: &[audit::Reader]| readers.iter().all(|one| one.version >= 4);
-        waits.adoption().wait("tls", Duration::from_secs(60), all)
-    });
-    let up_to_date = Access {
-        version: 4,
-        ..access(2)
-    };
-    log.append(&Event::Open(up_to_date), false).unwrap();
-    assert_eq!(waiting.join().unwrap().len(), 2);
-    log.adoption().ended(7);
-    assert_eq!(versions(&log), [(8, 4)]);
 }
 
 #[test]
@@ -718,43 +394,4 @@ fn what_opening_a_full_log_costs() {
         start.elapsed()
     );
     assert!(verified.is_whole());
-}
-
-#[test]
-fn who_has_read_long_ago_is_known_again_too_but_for_a_secret_that_was_deleted() {
-    let folder = tempfile::tempdir().unwrap();
-    let (log, _) = open(folder.path());
-    for (unique, secret) in [(1, "tls"), (2, "gone")] {
-        let open = Access {
-            secret,
-            ..access(unique)
-        };
-        log.append(&Event::Open(open), false).unwrap();
-    }
-    let deletion = Change {
-        act: "secret.delete",
-        ..change("gone")
-    };
-    let segments = || fs::read_dir(folder.path()).unwrap().count();
-    let mut unique = 3;
-    while segments() < 12 {
-        if unique == 500 {
-            log.append(&Event::Change(deletion), false).unwrap();
-        }
-        let other = Access {
-            instance: 8,
-            secret: "other",
-            ..access(unique)
-        };
-        log.append(&Event::Open(other), false).unwrap();
-        unique += 1;
-    }
-    assert!(unique > 500);
-    drop(log);
-    let (log, _) = open(folder.path());
-    let readers = |secret| log.adoption().readers(secret).len();
-    assert_eq!(
-        (readers("tls"), readers("gone"), readers("other")),
-        (1, 0, 1)
-    );
 }

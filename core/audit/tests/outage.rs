@@ -3,101 +3,29 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::fs::{self, File};
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use audit::{
-    Access, Change, Event, Filter, Log, Options, Outcome, Quota, Record, Verdict, query, verify,
-};
+use audit::{Event, Log, Options, verify};
+use common::{CHANGE, access, accesses, append, copy};
 
 fn options() -> Options {
-    Options {
-        segment_size: 16 << 10,
-        segments: 1000,
-        opens: Quota {
-            per_second: 0,
-            burst: 10_000_000,
-        },
-    }
+    quota(10_000_000)
 }
 
 /// So many opens are entries of their own; the rest is counted.
 fn quota(burst: u32) -> Options {
-    let opens = Quota {
-        per_second: 0,
-        burst,
-    };
-    Options { opens, ..options() }
+    common::options(16 << 10, burst)
 }
-
-fn access(unique: u64) -> Access<'static> {
-    Access {
-        pid: 12,
-        tid: 13,
-        uid: 33,
-        comm: b"nginx",
-        cgroup: b"/system.slice/web.service",
-        service: "web",
-        instance: 7,
-        secret: "tls",
-        field: None,
-        version: 3,
-        verdict: Verdict::Allowed,
-        why: "",
-        connection: 5,
-        unique,
-    }
-}
-
-const CHANGE: Change<'_> = Change {
-    operator: "alice",
-    uid: 1000,
-    pid: 99,
-    act: "secret.set",
-    what: "db",
-    detail: "version 1",
-    outcome: Outcome::Done,
-    why: "",
-};
 
 fn open(folder: &Path, options: Options) -> Log {
     Log::open(folder, options, "test").unwrap().0
-}
-
-fn append(log: &Log, unique: u64) {
-    log.append(&Event::Open(access(unique)), false).unwrap();
-}
-
-/// As a kill would leave it at this moment.
-fn copy(folder: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-        }
-    }
-    copy
-}
-
-/// How many accesses there are, whole or counted.
-fn accesses(folder: &Path) -> u64 {
-    let mut count = 0;
-    query(folder, &Filter::default(), |entry| {
-        count += match entry.record {
-            Record::Event(Event::Open(_)) => 1,
-            Record::Merged(merged) => merged.count,
-            _ => 0,
-        };
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    count
 }
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
