@@ -4,11 +4,14 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::claim::ClaimedUser;
 use tests::manifest::Asked;
 use tests::probe::{Answer, Ask};
+use tests::soak::{Random, rounds};
 use tests::{Pair, wait};
 
 const VALUE: &str = "a-value-nobody-may-see";
@@ -258,6 +261,38 @@ fn an_entry_survives_a_kill_and_what_comes_later_follows_it() {
     );
     assert_eq!(query(&pair, &["--kind", "start"]).len(), 6);
     probe.end().ok();
+}
+
+#[test]
+fn each_answered_open_is_in_the_log_once_however_often_secretsd_dies() {
+    let pair = pair();
+    let user = ClaimedUser::claim();
+    let mut probe = pair.probe(&web(&user));
+    let mut random = Random::new("AUDIT_SEED");
+    let end = AtomicBool::new(false);
+    let opened = std::thread::scope(|threads| {
+        let opening = threads.spawn(|| {
+            let mut opened = 0;
+            while !end.load(Ordering::SeqCst) {
+                assert_eq!(probe.read("/secret/db_password").text(), VALUE);
+                opened += 1;
+            }
+            opened
+        });
+        for _ in 0..rounds(10, 300) {
+            std::thread::park_timeout(Duration::from_millis(random.below(60)));
+            pair.kill_secretsd();
+        }
+        end.store(true, Ordering::SeqCst);
+        opening.join().unwrap()
+    });
+    let entries = query(&pair, &["--secret", "db_password", "--verdict", "allowed"]);
+    let told = |entry: &Value| match entry["kind"].as_str() {
+        Some("open") => 1,
+        Some("merged") => entry["count"].as_u64().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(entries.iter().map(told).sum::<u64>(), opened);
 }
 
 #[test]

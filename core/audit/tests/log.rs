@@ -11,12 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use audit::{
-    Access, Event, Filter, Follow, Found, Log, Options, Quota, query, verify,
-};
-use common::{
-    PROGRAM, access, change, copy, denied, fill, lines, open, segments, small, whole,
-};
+use audit::{Access, Event, Filter, Follow, Found, Log, Options, Quota, query, verify};
+use common::{PROGRAM, access, change, copy, denied, fill, lines, open, segments, small, whole};
 
 #[test]
 fn what_was_written_is_found_again_and_the_chain_goes_on() {

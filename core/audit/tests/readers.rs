@@ -7,12 +7,8 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use audit::{
-    Access, Change, Event, Log,
-};
-use common::{
-    access, change, fill, open,
-};
+use audit::{Access, Change, Event, Log};
+use common::{access, change, fill, open};
 
 #[test]
 fn who_reads_which_version_is_known_again_after_a_restart() {

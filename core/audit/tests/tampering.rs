@@ -8,12 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use audit::{
-    Anchored, Event, Log, Options, verify,
-};
-use common::{
-    PROGRAM, access, copy, fill, lines, open, segments, small, whole,
-};
+use audit::{Anchored, Event, Log, Options, verify};
+use common::{PROGRAM, access, copy, fill, lines, open, segments, small, whole};
 
 #[test]
 fn a_flipped_bit_shows_wherever_it_is() {
