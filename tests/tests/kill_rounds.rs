@@ -310,6 +310,12 @@ fn play(die: Die, kills: u64) {
                 upgraded = true;
             }
             std::thread::park_timeout(Duration::from_millis(random.below(150)));
+            if random.below(8) == 0 {
+                // On a busy machine a start may take longer than the pauses.
+                wait::until("a secretsd that answers", || {
+                    (pair.deploy(&["status"]).code == 0).then_some(())
+                });
+            }
             let _between = (die == Die::Between).then(|| turns.take());
             ended += kill(pair, &mut random, die) as u64;
         }
