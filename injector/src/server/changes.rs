@@ -114,7 +114,7 @@ impl Injector {
     /// Passes on what a supervisor did. Waits for secretsd: whoever asks tries again if it is not
     /// there.
     pub(super) fn outcome(&self, outcome: ChangeOutcome) -> Reply {
-        match self.daemon.ask(FromInjector::Outcome(outcome), &[]) {
+        match self.daemon.ask(&FromInjector::Outcome(outcome)) {
             Ok(reply) => reply,
             Err(error) => failed(&error.to_string()),
         }

@@ -9,6 +9,8 @@ use sys::lock::lock;
 
 /// How long an instance that is being made waits for secretsd: some of its restarts.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many may go away before they answer the same question: it may be what ends them.
+const TRIES: u32 = 3;
 
 /// Why secretsd gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -40,16 +42,24 @@ impl Daemon {
         lock(&self.link).clone().filter(|link| !link.is_closed())
     }
 
-    /// Asks secretsd, and waits for it if it is just being started again.
-    pub fn ask(&self, body: FromInjector, fds: &[BorrowedFd<'_>]) -> Result<Reply, DaemonError> {
-        let link = self.wait().ok_or(DaemonError::Away)?;
-        ask(&link, body, fds)
+    /// Asks secretsd for what may be done twice, and waits for it if it is just being started again.
+    /// Who goes away before the answer is followed by one that is asked anew.
+    pub fn ask(&self, body: &FromInjector) -> Result<Reply, DaemonError> {
+        let mut tries = TRIES;
+        loop {
+            let link = self.wait().ok_or(DaemonError::Away)?;
+            tries -= 1;
+            match ask(&link, body, &[]) {
+                Err(DaemonError::Lost(_)) if tries > 0 && link.is_closed() => {}
+                done => return done,
+            }
+        }
     }
 
     /// Tells secretsd something that it learns at its next take-over anyway.
     pub fn tell(&self, body: FromInjector) {
         if let Some(link) = self.link()
-            && let Err(error) = ask(&link, body, &[])
+            && let Err(error) = ask(&link, &body, &[])
         {
             log::debug!("{error}");
         }
@@ -74,10 +84,10 @@ impl Daemon {
 /// Asks over one link.
 pub(super) fn ask(
     link: &Link,
-    body: FromInjector,
+    body: &FromInjector,
     fds: &[BorrowedFd<'_>],
 ) -> Result<Reply, DaemonError> {
-    match link.request(&body, fds) {
+    match link.request(body, fds) {
         Ok((reply, _)) => Ok(reply),
         Err(error) => Err(DaemonError::Lost(error.to_string())),
     }

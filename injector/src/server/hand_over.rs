@@ -54,7 +54,7 @@ impl Injector {
             instances: self.instances.records(),
             lost: lost.iter().map(|(name, _)| name.clone()).collect(),
         };
-        match ask(&link, body, &fds) {
+        match ask(&link, &body, &fds) {
             Ok(Reply::Ok) => {}
             Ok(Reply::Failed { message }) => return Err(message),
             Ok(_) => return Err("an answer to another question".to_owned()),

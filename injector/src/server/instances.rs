@@ -160,12 +160,10 @@ impl Injector {
     fn make_views(&self, record: &InstanceRecord, service: &OwnedFd) -> Reply {
         let number = record.number;
         // secretsd first: it says whether the service may have what it asks for.
-        let made = match self.daemon.ask(
-            FromInjector::Make {
-                instance: record.clone(),
-            },
-            &[],
-        ) {
+        let question = FromInjector::Make {
+            instance: record.clone(),
+        };
+        let made = match self.daemon.ask(&question) {
             Ok(Reply::Made { entries, .. }) => entries,
             Ok(refused) => return refused,
             Err(error) => return failed(&error.to_string()),

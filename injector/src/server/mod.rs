@@ -300,7 +300,7 @@ impl Injector {
         let Some(link) = self.daemon.link() else {
             return Reply::Ok;
         };
-        match ask(&link, FromInjector::Stopping, &[]) {
+        match ask(&link, &FromInjector::Stopping, &[]) {
             Ok(reply) => reply,
             Err(error) => failed(&error.to_string()),
         }

@@ -50,7 +50,7 @@ impl Injector {
         let question = FromInjector::Reload {
             instance: now.clone(),
         };
-        let answer = match self.daemon.ask(question, &[]) {
+        let answer = match self.daemon.ask(&question) {
             Ok(Reply::Ok) => {
                 // A failure is in the log; the reload itself was done.
                 let _ = self.tell_changes(&now);
