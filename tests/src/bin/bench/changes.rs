@@ -1,8 +1,9 @@
 //! How soon a service sees that an operator has changed something, and what of that is the disk's.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::time::Instant;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -27,6 +28,7 @@ pub fn measure(report: &mut Report) {
     let mut reader = stage.reader(SERVICE);
     let journal = Journal::watch(&stage);
     let syncs = syncs(&stage);
+    let wake_ups = wake_ups();
 
     let revoke = || {
         (
@@ -62,6 +64,8 @@ pub fn measure(report: &mut Report) {
             rotate(),
         );
     }
+    let what = "a wake-up of another process and back, through pipes";
+    report.times(what, "", &wake_ups);
     report.times(
         "append and fdatasync of a frame, on the same disk",
         "",
@@ -178,4 +182,24 @@ fn syncs(stage: &Stage) -> Latencies {
         syncs.add(u64::try_from(start.elapsed().as_nanos()).unwrap());
     }
     syncs
+}
+
+/// What it takes to have another process do something: revoke and rotate have several of these in them.
+fn wake_ups() -> Latencies {
+    let mut cat = Command::new("/bin/cat");
+    let pipes = cat.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut cat = pipes.spawn().unwrap();
+    let (mut to, mut from) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+    let mut all = Latencies::default();
+    for _ in 0..ROUNDS {
+        // As often as there is a round below.
+        std::thread::sleep(Duration::from_millis(2));
+        let start = now();
+        to.write_all(b"x").unwrap();
+        from.read_exact(&mut [0]).unwrap();
+        all.add(now() - start);
+    }
+    drop(to);
+    cat.wait().unwrap();
+    all
 }

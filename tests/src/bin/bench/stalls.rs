@@ -17,6 +17,7 @@ const KILLS: usize = 100;
 pub fn measure(report: &mut Report) {
     let stage = Stage::start();
     let mut reader = stage.reader("reader");
+    let mut other = stage.reader("other");
     reader.tell(&Order::Stalls {
         path: SECRET.into(),
     });
@@ -28,8 +29,15 @@ pub fn measure(report: &mut Report) {
         wait::until("its successor", || {
             Some(stage.pair.secretsd()).filter(|next| *next != secretsd)
         });
-        // Time to take over, and to serve.
-        std::thread::sleep(Duration::from_millis(150));
+        // It serves when it has answered an open; and it has some time to itself.
+        let path = SECRET.into();
+        let every = Duration::ZERO;
+        let _: Vec<u64> = other.ask(&Order::Latencies {
+            path,
+            opens: 1,
+            every,
+        });
+        std::thread::sleep(Duration::from_millis(50));
     }
     let (long, opens): (Vec<(u64, u64)>, u64) = reader.ends();
     let mut stalls = Latencies::default();
