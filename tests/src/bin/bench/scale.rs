@@ -82,14 +82,18 @@ pub fn measure(report: &mut Report) {
         report.figure(&what, "200 MB", &figure);
     };
     memory(report, secretsd, "");
-    let files = instances * EACH;
-    let (looked, found) = look(&pair, &services);
+    let start = Instant::now();
+    traces::signal(secretsd, Signal::KILL, wait::LONG);
+    let opened = open_once(&services[0]);
+    let took = start.elapsed();
     report.figure(
-        &format!("{all}: to look up every name once, through the master mount"),
+        &format!("{all}: SIGKILL of secretsd to an open that the next one has answered"),
         "",
-        &format!("{} for {found} of {files}", of(looked)),
+        &of(took),
     );
-    memory(report, secretsd, ", every name looked up");
+    assert!(opened);
+    secretsd = pair.secretsd();
+    memory(report, secretsd, ", of the next one");
 
     let start = Instant::now();
     let rotate = json!({"name": SHARED, "value": "another"});
@@ -104,18 +108,14 @@ pub fn measure(report: &mut Report) {
     );
     memory(report, secretsd, " after it");
 
-    let start = Instant::now();
-    traces::signal(secretsd, Signal::KILL, wait::LONG);
-    let opened = open_once(&services[0]);
-    let took = start.elapsed();
+    let files = instances * EACH;
+    let (looked, found) = look(&pair, &services);
     report.figure(
-        &format!("{all}: SIGKILL of secretsd to an open that the next one has answered"),
+        &format!("{all}: to look up every name once, through the master mount"),
         "",
-        &of(took),
+        &format!("{} for {found} of {files}", of(looked)),
     );
-    assert!(opened);
-    secretsd = pair.secretsd();
-    memory(report, secretsd, ", of the next one");
+    memory(report, secretsd, ", every name looked up");
 
     let start = Instant::now();
     let count = services.len();
