@@ -25,9 +25,9 @@ use crate::unanswered;
 
 /// The kernel refuses a read into a buffer that is smaller than 8 KiB.
 const BUFFER: usize = 64 * 1024;
-/// One takes the RELEASE of a reader's last file and the OPEN of its next one in one turn; of two, each
-/// is woken for one of them, and both opens and closes take longer, also on two processors
-/// (docs/performance.md). Nothing that a handler does waits for anybody but the store's own disk.
+/// With two, a reader on the same processor takes a sixth longer (docs/performance.md): each is woken,
+/// one for the RELEASE of the last file and one for the OPEN of the next. A handler waits for nobody,
+/// but for the disk of the store and of the audit log.
 const THREADS: usize = 1;
 /// INIT is there as soon as the connection is mounted, or was asked for again.
 const PATIENCE: Timespec = Timespec {
