@@ -29,8 +29,11 @@ use std::process::ExitCode;
 
 use report::Report;
 
+/// A topic's name, and what measures it.
+type Topic = (&'static str, fn(&mut Report));
+
 /// What is measured, in the order of the tables.
-const TOPICS: &[(&str, fn(&mut Report))] = &[
+const TOPICS: &[Topic] = &[
     ("reads", reads::measure),
     ("throughput", throughput::measure),
     ("writes", writes::measure),
