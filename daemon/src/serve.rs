@@ -150,7 +150,10 @@ impl Stages for Secretsd {
             Stage::Harden => {
                 harden()?;
                 refuse_privileges()?;
-                raise_descriptors();
+                // Readers, operators and the connections have a descriptor each.
+                if let Err(error) = sys::sandbox::raise_descriptors() {
+                    log::info!("the limit of descriptors stays as it is: {error}");
+                }
             }
             Stage::Apart => self.apart = Some(apart::start()?),
             Stage::Confine => {
@@ -218,23 +221,6 @@ pub(crate) fn refuse_privileges() -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Readers, operators and the connections have a descriptor each; the soft limit is for programs
-/// that use select(2).
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::info!(
-            "the limit of descriptors stays at {:?}: {error}",
-            limit.current
-        );
-    }
 }
 
 fn tell(state: NotifyState<'_>) {

@@ -25,6 +25,10 @@ use crate::unanswered;
 
 /// The kernel refuses a read into a buffer that is smaller than 8 KiB.
 const BUFFER: usize = 64 * 1024;
+/// With two, a reader on the same processor takes a sixth longer (docs/performance.md): each is woken,
+/// one for the RELEASE of the last file and one for the OPEN of the next. A handler waits for nobody,
+/// but for the disk of the store and of the audit log.
+const THREADS: usize = 1;
 /// INIT is there as soon as the connection is mounted, or was asked for again.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 5,
@@ -47,15 +51,10 @@ pub fn serve(
     handover: &Handover,
     apart: &Arc<Apart>,
 ) -> io::Result<()> {
-    // One thread answers while another waits for a page of the store.
-    let threads = match tree {
-        Tree::Secret => 2,
-        Tree::Config => 1,
-    };
     let begun = begin(&device, handover)?;
     let in_flight = Arc::new(InFlight::of(&handover.memfd)?);
     let adapter = || Adapter::new(tree, Arc::clone(views), Arc::clone(&in_flight));
-    let session = session(adapter(), &device, &begun, threads)?;
+    let session = session(adapter(), &device, &begun, THREADS)?;
     let own = session.as_fd().try_clone_to_owned()?;
     let kernel = Kernel::new(Arc::clone(apart), own);
     views.serves(tree, kernel, begun.connection, handover.fresh);

@@ -13,6 +13,9 @@ use rustix::mount::{MoveMountFlags, UnmountFlags};
 use crate::folders;
 use crate::plan::{Found, Step, Tree};
 
+/// How often a detach is tried.
+const DETACH_TRIES: u32 = 3;
+
 /// A step that failed, after what came before it was undone.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step}: {source}{}", not_undone(.stuck))]
@@ -117,13 +120,22 @@ impl<'a> Namespace<'a> {
     /// descriptor, so the name is looked up in its parent folder, which is held open.
     fn detach(&self, point: &Path) -> io::Result<()> {
         let (parent, name) = folders::open_parent(&self.root, point)?;
-        if mount_id(folders::open_folder(&parent, Path::new(name))?)? == mount_id(&parent)? {
-            return Ok(());
+        let mut tries = 0;
+        loop {
+            if mount_id(folders::open_folder(&parent, Path::new(name))?)? == mount_id(&parent)? {
+                return Ok(());
+            }
+            rustix::process::fchdir(&parent)?;
+            let left = rustix::mount::unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+            rustix::process::fchdir(&self.root)?;
+            tries += 1;
+            match left {
+                // It is no mount any more, or the mount tables changed under the kernel's walk: met
+                // once in some thousand starts, on a host that mounted and unmounted elsewhere.
+                Err(Errno::INVAL) if tries < DETACH_TRIES => {}
+                left => return Ok(left?),
+            }
         }
-        rustix::process::fchdir(parent)?;
-        let left = rustix::mount::unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-        rustix::process::fchdir(&self.root)?;
-        Ok(left?)
     }
 }
 

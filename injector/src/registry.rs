@@ -55,10 +55,11 @@ impl Registry {
 
     /// A number that no other instance has; none is given again before all others were.
     pub fn next_number(&mut self) -> io::Result<u32> {
-        let taken = self.numbers()?;
+        // By name, and not by a list of all: there may be ten thousand.
+        let is_taken = |number: &u32| self.folder.join(number.to_string()).try_exists();
         let number = (self.last + 1..=HIGHEST)
             .chain(1..=self.last.min(HIGHEST))
-            .find(|number| !taken.contains(number))
+            .find(|number| matches!(is_taken(number), Ok(false)))
             .ok_or_else(|| io::Error::other("all instance numbers are in use"))?;
         write(&self.last_file, format!("{number}\n").as_bytes())?;
         self.last = number;

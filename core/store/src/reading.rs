@@ -40,8 +40,10 @@ impl Store {
     pub fn permit(&self, reader: Reader<'_>, name: &SecretName) -> Result<Permit, Denied> {
         let live = self.live().ok_or(Denied::Sealed)?;
         let catalog = read(&live.catalog);
-        let secret = catalog.secrets.get(name).filter(|secret| secret.exists());
-        let secret = secret.ok_or(Denied::UnknownSecret)?;
+        // The catalog's own copy of the name: permits are many, and kept.
+        let known = catalog.secrets.get_key_value(name);
+        let known = known.filter(|(_, secret)| secret.exists());
+        let (name, secret) = known.ok_or(Denied::UnknownSecret)?;
         let cell = match reader {
             Reader::Operator(_) => &secret.cell,
             Reader::Instance { service, .. } => {

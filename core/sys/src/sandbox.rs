@@ -30,6 +30,20 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
+/// Raises the soft limit of descriptors to the hard one: it is low for programs that use select(2),
+/// and 1,024 by default. Programs that are started from here on inherit it.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn raise_descriptors() -> io::Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    Ok(rustix::process::setrlimit(Resource::Nofile, raised)?)
+}
+
 /// Has this thread any capability: effective, permitted or inheritable (the ambient ones are among
 /// these)?
 ///

@@ -67,13 +67,19 @@ pub(crate) fn answer(
             held,
             instances,
             lost,
-        } => match take_over(host, link, [&connections, &held, &lost], fds, &instances) {
-            Ok(()) => Reply::Ok,
-            Err(message) => {
-                log::error!("cannot take the connections over: {message}");
-                Reply::Failed { message }
+        } => {
+            let done = take_over(host, link, [&connections, &held, &lost], fds, &instances);
+            // The records of all instances are more than what is kept of them.
+            drop(instances);
+            sys::memory::give_back();
+            match done {
+                Ok(()) => Reply::Ok,
+                Err(message) => {
+                    log::error!("cannot take the connections over: {message}");
+                    Reply::Failed { message }
+                }
             }
-        },
+        }
         FromInjector::Make { instance } => host.make(&instance),
         FromInjector::Reload { instance } => host.reload(&instance),
         FromInjector::End { number } => {

@@ -93,6 +93,8 @@ impl Views {
                 instance.number_fields(slot, &version)?;
                 previous = Some(version);
             }
+            // The text of the name is one for all instances.
+            instance.slots[slot].name = meta.name.clone();
             instance.slots[slot].permit = Some(permit.clone());
         }
         Ok(Given { meta, previous })

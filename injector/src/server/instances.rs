@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -294,7 +294,16 @@ impl Injector {
         if let Err(error) = lock(&self.instances.registry).remove(number) {
             log::error!("instance {number} stays in the registry: {error}");
         }
-        folders::sweep(clean::targets(record));
+        // Whether a folder is in use shows in the mount tables of all namespaces there are: not worth
+        // reading for each of many, while another instance is known to have its views there.
+        let live = lock(&self.instances.live);
+        let others = || live.values().flat_map(|one| clean::targets(&one.record));
+        let unused = clean::targets(record).into_iter();
+        let unused: Vec<&Path> = unused
+            .filter(|one| !others().any(|other| other == *one))
+            .collect();
+        drop(live);
+        folders::sweep(unused);
     }
 
     /// A service whose supervisor was killed ends with it, its children too.

@@ -125,6 +125,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         source,
     };
     sys::sandbox::harden()?;
+    // Two for each instance.
+    if let Err(error) = sys::sandbox::raise_descriptors() {
+        log::info!("the limit of descriptors stays as it is: {error}");
+    }
     // While programs can be started.
     let apart = Arc::new(touch::start()?);
     sys::sandbox::forbid_exec_and_networks()?;

@@ -9,11 +9,15 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Injector;
-use crate::process;
+use super::instances::Live;
 
 /// How often a lost connection is looked for: it is to be there again within a second. Polling
 /// /dev/fuse itself would be woken by each request that secretsd gets.
 const PULSE: Duration = Duration::from_millis(200);
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Wakes the thread that watches.
 #[derive(Debug)]
@@ -50,23 +54,32 @@ enum Due {
 pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
     loop {
         let mut waiting = Vec::new();
-        let due = injector.instances.look(|one| {
-            let number = one.record.number;
-            let supervisor = one.supervisor.iter().filter(|s| !process::has_ended(s));
-            let mut alive: Vec<_> = supervisor.cloned().collect();
-            match (process::has_ended(&one.service), alive.is_empty()) {
-                (true, true) => Some(Due::End(number)),
-                (false, true) => Some(Due::Kill(number)),
+        let look = |one: &Live| {
+            let supervisor = one.supervisor.as_ref().map(Arc::clone);
+            Some((one.record.number, Arc::clone(&one.service), supervisor))
+        };
+        // The kernel is asked once for all, and nobody waits for the list meanwhile.
+        let live = injector.instances.look(look);
+        let all = live
+            .iter()
+            .flat_map(|(_, service, supervisor)| [Some(service), supervisor.as_ref()]);
+        let mut ended = ended(all.clone().flatten())?.into_iter();
+        let mut has_ended =
+            |one: Option<&Arc<OwnedFd>>| one.is_none_or(|_| ended.next() == Some(true));
+        let ended: Vec<bool> = all.map(&mut has_ended).collect();
+        for ((number, service, supervisor), ended) in live.into_iter().zip(ended.chunks_exact(2)) {
+            let mut alive: Vec<_> = supervisor.into_iter().filter(|_| !ended[1]).collect();
+            let due = match (ended[0], alive.is_empty()) {
+                (true, true) => Due::End(number),
+                (false, true) => Due::Kill(number),
                 // A supervisor that lives ends its instance itself.
-                (true, false) => Some(Due::Wait(alive)),
+                (true, false) => Due::Wait(alive),
                 (false, false) => {
-                    alive.push(Arc::clone(&one.service));
-                    Some(Due::Wait(alive))
+                    alive.push(service);
+                    Due::Wait(alive)
                 }
-            }
-        });
-        for one in due {
-            match one {
+            };
+            match due {
                 Due::End(number) => injector.end(number),
                 Due::Kill(number) => {
                     injector.kill(number);
@@ -79,6 +92,19 @@ pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
         }
         injector.mend_connections();
         wait(&injector.watch, &waiting)?;
+    }
+}
+
+/// Which of these processes have ended.
+fn ended<'a>(all: impl Iterator<Item = &'a Arc<OwnedFd>>) -> io::Result<Vec<bool>> {
+    let ask = |fd: &'a Arc<OwnedFd>| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN);
+    let mut fds: Vec<_> = all.map(ask).collect();
+    loop {
+        match poll(&mut fds, Some(&AT_ONCE)) {
+            Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

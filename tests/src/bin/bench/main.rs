@@ -1,41 +1,77 @@
-//! `make bench`: each figure beside its yardstick from the same run, as a table of Markdown.
+//! `make bench`: each figure beside its yardstick from the same run, as tables of Markdown, and
+//! distributions in docs/plots.
 //!
-//! A figure is a ratio: machines differ, and the same machine differs from hour to hour. Nothing is
-//! asserted here, and no test looks at a time.
+//! A figure is a ratio where there is a yardstick: machines differ, and the same machine differs from
+//! hour to hour. Nothing is asserted here, and no test looks at a time.
+//!
+//! `bench TOPIC...` measures those alone; SCALE in the environment is how many instances `scale` makes.
 #![forbid(unsafe_code)]
 // A bench that meets what it does not expect ends with a panic, and takes its traces away.
 #![allow(clippy::unwrap_used)]
 
+mod changes;
+mod fence;
 mod key_rotation;
+mod latency;
 mod pin;
+mod plot;
 mod reader;
 mod reads;
 mod report;
+mod scale;
+mod stage;
+mod stalls;
 mod start;
+mod throughput;
 mod writes;
 
 use std::process::ExitCode;
 
 use report::Report;
 
+/// A topic's name, and what measures it.
+type Topic = (&'static str, fn(&mut Report));
+
+/// What is measured, in the order of the tables.
+const TOPICS: &[Topic] = &[
+    ("reads", reads::measure),
+    ("throughput", throughput::measure),
+    ("writes", writes::measure),
+    ("start", start::measure),
+    ("key-rotation", key_rotation::measure),
+    ("changes", changes::measure),
+    ("stalls", stalls::measure),
+    ("fence", fence::measure),
+    ("scale", scale::measure),
+];
+
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        // The service whose reads are measured.
-        Some("reader") => {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        // The service that is measured.
+        ["reader"] => {
             reader::serve();
             return ExitCode::SUCCESS;
         }
-        Some(_) => {
-            eprintln!("usage: bench");
-            return ExitCode::from(2);
+        ["opens", path, count] => {
+            reader::opens(path, count);
+            return ExitCode::SUCCESS;
         }
+        _ => {}
+    }
+    let is_topic = |word: &&str| TOPICS.iter().any(|(topic, _)| topic == word);
+    if !words.iter().all(is_topic) {
+        let topics: Vec<_> = TOPICS.iter().map(|(topic, _)| *topic).collect();
+        eprintln!("usage: bench [TOPIC...], of: {}", topics.join(" "));
+        return ExitCode::from(2);
     }
     let mut report = Report::start();
-    reads::measure(&mut report);
-    writes::measure(&mut report);
-    start::measure(&mut report);
-    key_rotation::measure(&mut report);
+    for (topic, measure) in TOPICS {
+        if words.is_empty() || words.contains(topic) {
+            measure(&mut report);
+        }
+    }
     report.end();
     ExitCode::SUCCESS
 }
