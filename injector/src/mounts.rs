@@ -10,16 +10,22 @@ pub(crate) const SOURCE_PREFIX: &str = "deploy-secrets:";
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mount {
+pub struct Mount {
+    /// Its number.
     pub id: u64,
+    /// That of the mount that it is on.
     pub parent: u64,
+    /// The file system's device, as `major:minor`.
+    pub device: String,
     /// Which folder of the file system is at the root of this mount.
     pub root: PathBuf,
     /// Where it is, as the process sees it.
     pub point: PathBuf,
     /// Mounts made on it appear in other namespaces as well.
     pub shared: bool,
+    /// The file system's type.
     pub kind: String,
+    /// What it is said to be a mount of.
     pub source: String,
 }
 
@@ -37,7 +43,7 @@ impl Mount {
 
 /// The mounts of one namespace, in the kernel's order: of two at one point the later is on top.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Mounts(Vec<Mount>);
+pub struct Mounts(Vec<Mount>);
 
 impl Mounts {
     /// Those that process `pid` sees, by the host's own /proc.
@@ -104,7 +110,7 @@ fn parse_line(line: &str) -> Option<Mount> {
     let mut left = left.split(' ');
     let id = left.next()?.parse().ok()?;
     let parent = left.next()?.parse().ok()?;
-    let _device = left.next()?;
+    let device = left.next()?.to_owned();
     let root = unescape(left.next()?);
     let point = unescape(left.next()?);
     let _options = left.next()?;
@@ -113,6 +119,7 @@ fn parse_line(line: &str) -> Option<Mount> {
     Some(Mount {
         id,
         parent,
+        device,
         root: root.into(),
         point: point.into(),
         shared,

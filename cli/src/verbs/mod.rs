@@ -4,6 +4,7 @@ pub mod audit;
 pub mod call;
 pub mod completion;
 pub mod config;
+pub mod doctor;
 pub mod init;
 pub mod key;
 pub mod man;
@@ -37,6 +38,7 @@ fn dispatch(verb: &Verb, context: &Context) -> Result<ExitCode> {
         Verb::Init(args) => return init::init(args, context),
         Verb::Run(args) => return run::run(args, context),
         Verb::Audit(args) => return audit::audit(args, context),
+        Verb::Doctor(args) => return doctor::doctor(args, context),
         Verb::Status(args) => status::status(args, context),
         Verb::Seal(args) => seal::seal(args, context),
         Verb::Unseal(args) => unseal::unseal(args, context),
