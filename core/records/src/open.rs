@@ -146,10 +146,6 @@ pub(crate) fn open(
         }
     }
     opened.index = disk.begin_index(index, &scan, mark);
-    lock(&disk.state)
-        .health
-        .warnings
-        .clone_from(&opened.warnings);
     Ok((disk, opened))
 }
 
