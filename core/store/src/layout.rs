@@ -78,7 +78,9 @@ impl Layout {
     /// Opens and locks a folder that holds a store.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(STORE);
-        if !path.exists() {
+        // A disk that does not say whether it is there is no reason to make another.
+        let exists = path.try_exists();
+        if !exists.map_err(FileError::at("could not read", &path))? {
             return Err(OpenError::NoStore(dir.to_path_buf()));
         }
         let lock = take_lock(dir)?.ok_or_else(|| OpenError::AlreadyRunning(dir.to_path_buf()))?;
