@@ -153,6 +153,12 @@ impl Layout {
         Ok(found)
     }
 
+    /// Makes the names that are found durable. After a kill the rename of CURRENT may be in the page
+    /// cache alone: a power cut would bring the generation before back, which must be whole then.
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
+        sync_dir(&self.dir)
+    }
+
     /// Removes a generation, its keys first and overwritten: without them the rest is noise, also
     /// where a kill leaves it lying.
     pub(crate) fn destroy(&self, generation: u32) -> Result<(), FileError> {
