@@ -28,7 +28,8 @@ pub(crate) fn build<E>(
     tuning: Tuning,
 ) -> Result<Arc<Disk>, BuildError<E>> {
     let path = folder.join(files::JOURNAL);
-    if path.exists() {
+    let exists = path.try_exists();
+    if exists.map_err(RecordsError::at("could not read", &path))? {
         return Err(RecordsError::Exists(path).into());
     }
     let path = Switch::snapshot_path(folder, FIRST);

@@ -9,7 +9,7 @@ use crate::disk::{Disk, Writer};
 use crate::error::RecordsError;
 use crate::group::Leader;
 use crate::index::Mark;
-use crate::journal::{Before, ChangeHeader, Kind};
+use crate::journal::{AppendError, Before, ChangeHeader, Kind};
 use crate::name::NameHash;
 use crate::records::{Change, MAX_RECORD, MAX_TRANSACTION};
 use crate::table::Entry;
@@ -105,10 +105,7 @@ impl Disk {
         let last = first + transactions.len() as u64 - 1;
         let changes = staged.done;
         if let Err(failed) = writer.journal.append(frame) {
-            if failed.unknown {
-                self.stop(&failed.error);
-            }
-            return Err(failed.error);
+            return Err(self.refuse(failed));
         }
         self.show(&changes, last);
         self.count(writer, transactions.len() as u64);
@@ -148,6 +145,7 @@ impl Disk {
     fn count(&self, writer: &Writer, commits: u64) {
         let mut state = lock(&self.state);
         state.health.commits += commits;
+        state.health.refused = None;
         state.health.syncs += 1;
         state.health.journal_bytes = writer.journal.bytes();
         if self.is_due(&state) {
@@ -168,12 +166,21 @@ impl Disk {
     pub(crate) fn write_bare(&self, writer: &mut Writer, kind: Kind) -> Result<(), RecordsError> {
         let last = read(&self.table).last_seq;
         let frame = writer.journal.frame(&self.keys, kind, last);
-        writer.journal.append(frame).map_err(|failed| {
-            if failed.unknown {
-                self.stop(&failed.error);
-            }
-            failed.error
-        })
+        let appended = writer.journal.append(frame);
+        appended.map_err(|failed| self.refuse(failed))
+    }
+
+    /// Nothing was written, or nothing will be until the records are opened again.
+    fn refuse(&self, failed: AppendError) -> RecordsError {
+        if failed.unknown {
+            self.stop(&failed.error);
+        } else {
+            lock(&self.state).health.refused = Some(match &failed.error {
+                full @ RecordsError::Full { .. } => full.to_string(),
+                other => format!("{other}; nothing was written: check the disk and try again"),
+            });
+        }
+        failed.error
     }
 }
 

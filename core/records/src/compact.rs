@@ -58,6 +58,10 @@ impl Disk {
         }
         let mut state = lock(&self.state);
         state.tried = Some((Instant::now(), began.elapsed(), done.is_err()));
+        state.health.snapshot = match &done {
+            Ok(()) | Err(RecordsError::Closed) => None,
+            Err(error) => Some(error.to_string()),
+        };
         done
     }
 

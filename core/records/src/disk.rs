@@ -213,7 +213,9 @@ impl Disk {
 
     /// The index is of no use; the housekeeper begins another.
     pub(crate) fn index_missing(&self, why: &str) {
-        let warning = format!("the index failed, and snapshot and journal serve: {why}");
+        let warning = format!(
+            "the index failed, and snapshot and journal serve until it is made anew: {why}"
+        );
         log::warn!("{warning}");
         let mut state = lock(&self.state);
         state.health.index = Some(warning);

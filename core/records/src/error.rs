@@ -69,11 +69,20 @@ impl RecordsError {
                     path: path.to_path_buf(),
                 };
             }
-            Self::Io {
-                act,
-                path: path.to_path_buf(),
-                source: Arc::new(error),
-            }
+            Self::unclear(act, path)(error)
+        }
+    }
+
+    /// As [`RecordsError::at`], where it is not known what the disk holds: [`RecordsError::Full`]
+    /// says that it does not hold the transaction, and a sync may find a disk full, too.
+    pub(crate) fn unclear<'a>(
+        act: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |error| Self::Io {
+            act,
+            path: path.to_path_buf(),
+            source: Arc::new(error),
         }
     }
 

@@ -119,7 +119,7 @@ pub(crate) fn discard(path: &Path) {
 pub(crate) fn sync_dir(path: &Path) -> Result<(), RecordsError> {
     File::open(path)
         .and_then(|dir| dir.sync_all())
-        .map_err(RecordsError::at("could not sync", path))
+        .map_err(RecordsError::unclear("could not sync", path))
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), RecordsError> {

@@ -1,5 +1,7 @@
 //! What `deploy status` shows of the records.
 
+use crate::error::RecordsError;
+
 /// The state of records at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
@@ -29,6 +31,24 @@ pub struct Health {
     pub index_behind: u64,
     /// Why there is no index, and reads are slower; `None`: there is one.
     pub index: Option<String>,
-    /// What an operator should know.
-    pub warnings: Vec<String>,
+    /// Why the last transaction was not taken, although the next one may be; `None`: it was.
+    pub refused: Option<String>,
+    /// Why there are no fresh files, which are tried again; `None`: the last try succeeded.
+    pub snapshot: Option<String>,
+}
+
+impl Health {
+    /// All that is wrong, and what to do about it; the worst first.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let stopped = self.stopped.clone().map(RecordsError::Stopped);
+        let stopped = stopped.map(|error| error.to_string());
+        let snapshot = self.snapshot.as_ref().map(|why| {
+            format!("the journal is not folded into a snapshot, which is tried again: {why}")
+        });
+        [stopped, self.refused.clone(), snapshot, self.index.clone()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
 }

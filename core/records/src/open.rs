@@ -146,10 +146,6 @@ pub(crate) fn open(
         }
     }
     opened.index = disk.begin_index(index, &scan, mark);
-    lock(&disk.state)
-        .health
-        .warnings
-        .clone_from(&opened.warnings);
     Ok((disk, opened))
 }
 
@@ -240,6 +236,9 @@ impl Disk {
                 error,
             ));
         }
+        // A kill may have come between a rename and its sync: what a power cut would call back is
+        // needed until then, and `tidy` takes it away.
+        files::sync_dir(&self.folder)?;
         if let Some(bytes) = torn {
             writer.journal.erase(bytes)?;
         }

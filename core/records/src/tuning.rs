@@ -86,23 +86,28 @@ pub(crate) struct Faults {
 /// Fails once, after so many good ones.
 #[cfg(test)]
 #[derive(Debug, Default)]
-pub(crate) struct Countdown(std::sync::Mutex<Option<u32>>);
+pub(crate) struct Countdown(std::sync::Mutex<Option<(u32, i32)>>);
 
 #[cfg(test)]
 impl Countdown {
     pub(crate) fn fail_after(&self, good: u32) {
-        *sys::lock::lock(&self.0) = Some(good);
+        *sys::lock::lock(&self.0) = Some((good, 5));
+    }
+
+    /// The next one finds the disk full.
+    pub(crate) fn find_full(&self) {
+        *sys::lock::lock(&self.0) = Some((0, 28));
     }
 
     fn next(&self) -> io::Result<()> {
         let mut left = sys::lock::lock(&self.0);
         match *left {
-            Some(0) => {
+            Some((0, errno)) => {
                 *left = None;
-                Err(io::Error::from_raw_os_error(5))
+                Err(io::Error::from_raw_os_error(errno))
             }
             other => {
-                *left = other.map(|left| left - 1);
+                *left = other.map(|(left, errno)| (left - 1, errno));
                 Ok(())
             }
         }

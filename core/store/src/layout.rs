@@ -78,7 +78,9 @@ impl Layout {
     /// Opens and locks a folder that holds a store.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(STORE);
-        if !path.exists() {
+        // A disk that does not say whether it is there is no reason to make another.
+        let exists = path.try_exists();
+        if !exists.map_err(FileError::at("could not read", &path))? {
             return Err(OpenError::NoStore(dir.to_path_buf()));
         }
         let lock = take_lock(dir)?.ok_or_else(|| OpenError::AlreadyRunning(dir.to_path_buf()))?;
@@ -149,6 +151,12 @@ impl Layout {
         }
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// Makes the names that are found durable. After a kill the rename of CURRENT may be in the page
+    /// cache alone: a power cut would bring the generation before back, which must be whole then.
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
+        sync_dir(&self.dir)
     }
 
     /// Removes a generation, its keys first and overwritten: without them the rest is noise, also

@@ -161,6 +161,23 @@ impl Live {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
+    /// Why nothing is written any more.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        let stopped = self.stopped.load(Ordering::SeqCst);
+        stopped.then(|| "the switch to another key generation could not be synced".into())
+    }
+
+    /// Whether anything may be written, keys too.
+    pub(crate) fn writes(&self) -> Result<(), WriteError> {
+        if self.is_closing() {
+            return Err(WriteError::Sealed);
+        }
+        match self.stopped() {
+            Some(why) => Err(RecordsError::Stopped(why).into()),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
@@ -197,13 +214,7 @@ impl Live {
         names: Vec<NamesGuard<'a>>,
     ) -> Result<Writing<'a>, WriteError> {
         let gate = read(&self.gate);
-        if self.is_closing() {
-            return Err(WriteError::Sealed);
-        }
-        if self.stopped.load(Ordering::SeqCst) {
-            let why = "the switch to another key generation could not be synced";
-            return Err(RecordsError::Stopped(why.into()).into());
-        }
+        self.writes()?;
         Ok(Writing {
             live: self,
             generation: self.generation(),

@@ -53,6 +53,8 @@ impl Store {
     ) -> Result<u32, WriteError> {
         let _keys = self.change_keys()?;
         let live = self.writable()?;
+        // Else the generation that CURRENT names by now would be the one to build anew.
+        live.writes()?;
         let old = live.generation();
         let number = old.number().checked_add(1).ok_or_else(|| {
             WriteError::Conflict("the root key cannot be rotated any more".into())

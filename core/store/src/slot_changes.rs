@@ -19,6 +19,8 @@ impl Store {
     pub fn slot_add(&self, _: &Operator, slot: NewSlot) -> Result<SlotInfo, WriteError> {
         let _keys = self.change_keys()?;
         let live = self.writable()?;
+        // Else the slot would be one of a generation that a restart may not find in use.
+        live.writes()?;
         let layout = self.layout()?;
         let generation = live.generation();
         let mut table = self.slot_table(layout, &generation.sealer)?;

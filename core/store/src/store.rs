@@ -164,7 +164,9 @@ impl Store {
         if let Some(live) = live {
             let generation = live.generation();
             status.last_seq = generation.records.last_seq();
-            status.records = Some(generation.records.health());
+            let mut health = generation.records.health();
+            health.stopped = health.stopped.or(live.stopped());
+            status.records = Some(health);
             status.rotation = *lock(&live.rotation);
             let catalog = read(&live.catalog);
             status.secrets = catalog.secrets.values().filter(|one| one.exists()).count() as u64;

@@ -170,3 +170,26 @@ fn writers_of_one_name_go_one_after_the_other_and_no_number_is_given_twice() {
     assert_eq!(distinct, (1..=400).collect());
     assert_eq!(store.history(&operator(), &name).unwrap().len(), 400);
 }
+
+#[test]
+fn while_it_is_not_known_which_generation_is_in_use_neither_records_nor_keys_are_written() {
+    let store = filled();
+    let op = operator();
+    assert_eq!(store.status().records.unwrap().stopped, None);
+    store.live().unwrap().stop_writing();
+    let slot = NewSlot::File {
+        path: None,
+        label: String::new(),
+    };
+    let refused = [
+        store.rotate(&op, &"a".parse().unwrap(), single("x")).err(),
+        store.rotate_root(&op, &|_, _| {}).err(),
+        store.slot_add(&op, slot).err(),
+    ];
+    for error in refused {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("restart secretsd"), "{error}");
+    }
+    let troubles = store.status().records.unwrap().troubles();
+    assert!(troubles[0].contains("restart secretsd"), "{troubles:?}");
+}

@@ -119,12 +119,12 @@ impl Store {
             Catalog::load(&generation).inspect_err(|_| generation.records.close())?;
         warnings.extend(more);
         // Only now: what an interrupted rotation left may be the last whole generation.
-        for other in layout
+        let others = layout
             .others(number)
-            .map_err(crate::error::OpenError::from)?
-        {
+            .map_err(crate::error::OpenError::from)?;
+        for other in others {
             self.forget_in_keyring(other);
-            match layout.destroy(other) {
+            match layout.sync().and_then(|()| layout.destroy(other)) {
                 Ok(()) => report.leftovers.push(folder_name(other)),
                 Err(error) => warnings.push(error.to_string()),
             }

@@ -106,6 +106,10 @@ fn init_takes_an_empty_folder_alone_and_leaves_nothing_when_it_fails() {
     assert!(matches!(failed, Err(InitError::Slot(SlotError::File(_)))));
     assert!(fs::read_dir(&dir).unwrap().next().is_none());
     assert!(matches!(Store::open(&dir), Err(OpenError::NoStore(_))));
+    // What the disk does not let us look at is no reason to make another store.
+    std::os::unix::fs::symlink("STORE", dir.join("STORE")).unwrap();
+    assert!(matches!(Store::open(&dir), Err(OpenError::File(_))));
+    fs::remove_file(dir.join("STORE")).unwrap();
     let report = init(file(None)).unwrap();
     assert_eq!(
         report.slot.kind,

@@ -40,11 +40,7 @@ pub(super) fn status(host: &Host, _: &Operator, _: Status) -> Result<StatusRepor
         ));
     }
     if let Some(records) = &status.records {
-        let stopped = records
-            .stopped
-            .iter()
-            .map(|why| format!("nothing can be written: {why}"));
-        warnings.extend(stopped.chain(records.warnings.iter().cloned()));
+        warnings.extend(records.troubles());
     }
     Ok(StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -19,6 +19,8 @@ const SUITES: &[&str] = &[
     "reference",
     "torn",
     "starts",
+    "power_cut",
+    "failing_disk",
 ];
 
 fn main() -> ExitCode {

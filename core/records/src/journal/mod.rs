@@ -46,6 +46,19 @@ pub(crate) struct AppendError {
     pub(crate) unknown: bool,
 }
 
+impl AppendError {
+    /// Of what failed, and was undone or not.
+    fn of(act: &'static str, path: &Path, error: io::Error, undone: &io::Result<()>) -> Self {
+        let unknown = undone.is_err();
+        let error = if unknown {
+            RecordsError::unclear(act, path)(error)
+        } else {
+            RecordsError::at(act, path)(error)
+        };
+        Self { error, unknown }
+    }
+}
+
 impl Journal {
     /// A journal without a frame: zeros, synced. Takes its place by [`Journal::begin`] and a rename.
     pub(crate) fn prepare(path: &Path, number: u64, tuning: &Tuning) -> Result<Self, RecordsError> {
@@ -138,14 +151,15 @@ impl Journal {
             // way that looks like damage, so the zeros must be back first.
             let undone = write_zeros(&self.file, start, start + bytes.len() as u64)
                 .and_then(|()| self.sync());
-            let error = RecordsError::at("could not write", &self.path)(error);
-            return Err(AppendError {
+            return Err(AppendError::of(
+                "could not write",
+                &self.path,
                 error,
-                unknown: undone.is_err(),
-            });
+                &undone,
+            ));
         }
         self.sync().map_err(|error| AppendError {
-            error: RecordsError::at("could not sync", &self.path)(error),
+            error: RecordsError::unclear("could not sync", &self.path)(error),
             unknown: true,
         })?;
         self.end.sector += bytes.len() as u64 / SECTOR;
@@ -172,17 +186,13 @@ impl Journal {
         if let Err(error) = extend(&self.file, from, to) {
             // Nothing but zeros was written, behind everything that the frames speak of.
             let undone = self.file.set_len(from);
-            let error = RecordsError::at("could not grow", path)(error);
-            return Err(AppendError {
-                error,
-                unknown: undone.is_err(),
-            });
+            return Err(AppendError::of("could not grow", path, error, &undone));
         }
         self.tuning
             .before_sync()
             .and_then(|()| self.file.sync_all())
             .map_err(|error| AppendError {
-                error: RecordsError::at("could not sync", path)(error),
+                error: RecordsError::unclear("could not sync", path)(error),
                 unknown: true,
             })?;
         self.end.file_len = to;

@@ -117,12 +117,32 @@ fn a_write_that_failed_is_not_there_and_may_be_tried_again() {
     tuning.faults.writes.fail_after(0);
     records.commit(vec![put(1, b"lost")]).unwrap_err();
     assert_eq!(get(&records, 1), None);
+    let troubles = records.health().troubles();
+    assert!(troubles[0].contains("nothing was written"), "{troubles:?}");
     records.commit(vec![put(1, b"kept")]).unwrap();
+    assert_eq!(records.health().troubles(), [""; 0]);
     drop(records);
     assert_eq!(
         get(&folder.open().unwrap().0, 1).as_deref(),
         Some(&b"kept"[..])
     );
+}
+
+#[test]
+fn a_sync_that_finds_the_disk_full_does_not_say_that_nothing_was_written() {
+    let (folder, records) = Folder::with_records();
+    drop(records);
+    let tuning = Tuning::default();
+    let records = tuned(&folder, &tuning);
+    tuning.faults.syncs.find_full();
+    let error = records.commit(vec![put(1, b"there")]).unwrap_err();
+    assert!(matches!(error, RecordsError::Io { .. }), "{error}");
+    let troubles = records.health().troubles();
+    assert!(troubles[0].contains("restart secretsd"), "{troubles:?}");
+    drop(records);
+    // This disk has kept it.
+    let (records, _) = folder.open().unwrap();
+    assert_eq!(get(&records, 1).as_deref(), Some(&b"there"[..]));
 }
 
 #[test]
@@ -137,6 +157,8 @@ fn a_snapshot_that_fails_leaves_the_old_files_in_use() {
     records.commit(vec![put(1, b"uno")]).unwrap();
     tuning.faults.syncs.fail_after(0);
     records.snapshot().unwrap_err();
+    let troubles = records.health().troubles();
+    assert!(troubles[0].contains("tried again"), "{troubles:?}");
     let names = |folder: &Folder| {
         let entry = |one: std::io::Result<fs::DirEntry>| one.unwrap().file_name();
         let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(entry).collect();
@@ -149,6 +171,7 @@ fn a_snapshot_that_fails_leaves_the_old_files_in_use() {
     );
     records.commit(vec![put(3, b"three")]).unwrap();
     records.snapshot().unwrap();
+    assert_eq!(records.health().troubles(), [""; 0]);
     assert_eq!(
         names(&folder),
         ["index-00000002", "journal", "snapshot-00000002"]
