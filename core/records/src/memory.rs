@@ -88,11 +88,29 @@ impl Memory {
     }
 
     pub(crate) fn entries(&self) -> Vec<(NameHash, u64)> {
-        read(&self.state)
-            .table
-            .iter()
-            .map(|(name, entry)| (*name, entry.seq))
-            .collect()
+        read(&self.state).table.entries()
+    }
+
+    /// The same records apart, which no later change reaches.
+    pub(crate) fn copied(&self) -> Result<Self, RecordsError> {
+        let state = read(&self.state);
+        if state.closed {
+            return Err(RecordsError::Closed);
+        }
+        let index = MemoryIndex::default();
+        for (name, _) in state.table.iter() {
+            if let Some((seq, record)) = self.index.get(name).map_err(failed)? {
+                index.put(name, seq, &record).map_err(failed)?;
+            }
+        }
+        Ok(Self {
+            keys: self.keys.clone(),
+            index,
+            state: RwLock::new(State {
+                table: state.table.clone(),
+                ..State::default()
+            }),
+        })
     }
 
     pub(crate) fn last_seq(&self) -> u64 {
