@@ -24,6 +24,8 @@ struct State {
     table: Table,
     commits: u64,
     closed: bool,
+    /// Takes no change.
+    frozen: bool,
 }
 
 impl Memory {
@@ -39,7 +41,7 @@ impl Memory {
     pub(crate) fn commit(&self, changes: Vec<Change>) -> Result<u64, RecordsError> {
         let (changes, _) = checked(changes)?;
         let mut state = write(&self.state);
-        if state.closed {
+        if state.closed || state.frozen {
             return Err(RecordsError::Closed);
         }
         if changes.is_empty() {
@@ -91,7 +93,7 @@ impl Memory {
         read(&self.state).table.entries()
     }
 
-    /// The same records apart, which no later change reaches.
+    /// The same records apart, which take no change.
     pub(crate) fn copied(&self) -> Result<Self, RecordsError> {
         let state = read(&self.state);
         if state.closed {
@@ -108,6 +110,7 @@ impl Memory {
             index,
             state: RwLock::new(State {
                 table: state.table.clone(),
+                frozen: true,
                 ..State::default()
             }),
         })
