@@ -144,12 +144,12 @@ impl Records {
     /// The records are closed.
     pub fn frozen(&self) -> Result<Self, RecordsError> {
         match &*self.0 {
-            Handle::Memory(memory) => Ok(Self(Arc::new(Handle::Memory(Box::new(
-                memory.copied()?,
-            ))))),
-            Handle::Disk { disk, .. } => Ok(Self(Arc::new(Handle::Frozen(Box::new(
-                Frozen::of(disk)?,
-            ))))),
+            Handle::Memory(memory) => {
+                Ok(Self(Arc::new(Handle::Memory(Box::new(memory.copied()?)))))
+            }
+            Handle::Disk { disk, .. } => {
+                Ok(Self(Arc::new(Handle::Frozen(Box::new(Frozen::of(disk)?)))))
+            }
             Handle::Frozen(_) => Ok(self.clone()),
         }
     }

@@ -103,11 +103,10 @@ impl Layout {
         if !path.exists() {
             return Err(OpenError::NoStore(dir.to_path_buf()));
         }
-        let (id, cipher) =
-            parse_store(&read_text(&path)?).map_err(|what| OpenError::Damaged {
-                path,
-                what: what.into(),
-            })?;
+        let (id, cipher) = parse_store(&read_text(&path)?).map_err(|what| OpenError::Damaged {
+            path,
+            what: what.into(),
+        })?;
         Ok((id, cipher, current(dir)?))
     }
 

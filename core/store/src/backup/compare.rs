@@ -235,7 +235,8 @@ impl List {
                 if !other.unknown.contains(value) {
                     let secret = value.get("secret").and_then(Value::as_str);
                     let secret = secret.unwrap_or("something");
-                    let what = format!("{name} has a grant of {secret} again that needs a later version");
+                    let what =
+                        format!("{name} has a grant of {secret} again that needs a later version");
                     self.add(DifferenceKind::GrantBack, what);
                 }
             }

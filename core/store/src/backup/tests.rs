@@ -117,7 +117,11 @@ fn a_text_that_was_changed_before_it_was_encrypted_is_refused_too() {
     let text = vectors::bytes(&vectors["text"]);
     assert!(verify(&vectors, &text).is_ok());
     let header = text.iter().position(|byte| *byte == b'{').unwrap();
-    let header_end = header + text[header..].iter().position(|byte| *byte == b'\n').unwrap();
+    let header_end = header
+        + text[header..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap();
     for at in 0..text.len() {
         // Cut anywhere, however small a part is missing.
         assert!(verify(&vectors, &text[..at]).is_err(), "{at} bytes of it");
@@ -209,7 +213,10 @@ fn what_is_no_key_or_no_recipient_is_refused_and_not_shown() {
     let passphrase = BackupKey::Passphrase(Zeroizing::new("x".into()));
     assert!(matches!(open(&passphrase), BackupError::OtherKey(_)));
     // Comments, an end of a line of another system, and several of them.
-    let many = format!("# a\r\n{text}\r\n\n{}\n", vectors["identity"].as_str().unwrap());
+    let many = format!(
+        "# a\r\n{text}\r\n\n{}\n",
+        vectors["identity"].as_str().unwrap()
+    );
     assert!(Contents::verify(file.as_slice(), &identities(&many)).is_ok());
 
     // Many a user gives the private half where the public one is asked for.
