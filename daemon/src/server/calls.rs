@@ -11,7 +11,7 @@ use control::frame::{self, Call, FrameError, FrameReader, Patience};
 use serde::Serialize;
 use store::Operator;
 
-use super::{audit, config, daemon, keys, secret};
+use super::{audit, backups, config, daemon, keys, secret};
 use crate::host::Host;
 
 /// Between two calls, and for one whole call.
@@ -134,6 +134,7 @@ fn dispatch(exchange: &Exchange<'_>) -> io::Result<()> {
         calls::SlotRemove::NAME => exchange.by(keys::slot_remove),
         calls::AuditQuery::NAME => audit::query(exchange),
         calls::AuditVerify::NAME => exchange.by(audit::verify),
+        calls::BackupMake::NAME => backups::make(exchange),
         calls::Status::NAME => exchange.by(daemon::status),
         calls::Seal::NAME => exchange.by(daemon::seal),
         calls::Unseal::NAME => exchange.by(daemon::unseal),

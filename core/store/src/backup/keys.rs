@@ -50,26 +50,34 @@ impl fmt::Debug for BackupKey {
 }
 
 impl BackupTo {
+    /// Whether somebody can open what is encrypted to it.
+    ///
+    /// # Errors
+    /// Which recipient is none, or that nothing was given.
+    pub fn check(&self) -> Result<(), BackupError> {
+        match self {
+            Self::Recipients(all) => recipients(all).map(drop),
+            Self::Passphrase(passphrase) if passphrase.is_empty() => {
+                Err(BackupError::EmptyPassphrase)
+            }
+            Self::Passphrase(_) => Ok(()),
+        }
+    }
+
     /// What encrypts, and what opens the same file here and now, to read it back. Of recipients we
     /// have no private half: one more is made for that, and forgotten with this value.
     pub(super) fn encryptor(&self) -> Result<(Encryptor, BackupKey), BackupError> {
+        self.check()?;
         match self {
-            Self::Recipients(all) if all.is_empty() => Err(BackupError::NoRecipient),
             Self::Recipients(all) => {
                 let own = x25519::Identity::generate();
-                let mut recipients = vec![own.to_public()];
-                for (text, number) in all.iter().zip(1..) {
-                    let recipient = x25519::Recipient::from_str(text);
-                    recipients.push(recipient.map_err(|_| BackupError::Recipient(number))?);
-                }
+                let mut recipients = recipients(all)?;
+                recipients.push(own.to_public());
                 let each = recipients.iter().map(|one| one as &dyn age::Recipient);
                 let encryptor =
                     Encryptor::with_recipients(each).map_err(|_| BackupError::NoRecipient)?;
                 let text = age::secrecy::ExposeSecret::expose_secret(&own.to_string()).to_owned();
                 Ok((encryptor, BackupKey::Identities(Zeroizing::new(text))))
-            }
-            Self::Passphrase(passphrase) if passphrase.is_empty() => {
-                Err(BackupError::EmptyPassphrase)
             }
             Self::Passphrase(passphrase) => {
                 let mut recipient = scrypt::Recipient::new(secret(passphrase));
@@ -129,6 +137,17 @@ fn refused(error: &DecryptError, wrong: BackupError) -> BackupError {
         }
         _ => BackupError::damaged("its header was changed"),
     }
+}
+
+fn recipients(all: &[String]) -> Result<Vec<x25519::Recipient>, BackupError> {
+    if all.is_empty() {
+        return Err(BackupError::NoRecipient);
+    }
+    let parse = |(text, number): (&String, _)| {
+        let recipient = x25519::Recipient::from_str(text);
+        recipient.map_err(|_| BackupError::Recipient(number))
+    };
+    all.iter().zip(1..).map(parse).collect()
 }
 
 fn identities(text: &str) -> Result<Vec<x25519::Identity>, BackupError> {
