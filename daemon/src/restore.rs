@@ -45,19 +45,14 @@ fn report(
     anchor: Option<Anchor>,
     restored: Restored,
 ) -> anyhow::Result<RestoreReport> {
-    let Restored {
-        contents,
-        found,
-        differences,
-        added_slot,
-    } = restored;
-    let moment = contents.moment.clone();
+    let moment = restored.contents.moment.clone();
     let log = options.state_dir.join("audit");
-    let mut all: Vec<_> = differences
+    let mut all: Vec<_> = restored
+        .differences
         .iter()
         .map(|one| difference(one.kind.as_str(), one.to_string()))
         .collect();
-    let (found, replaces) = match found {
+    let (found, replaces) = match &restored.found {
         Found::Nothing => (BackupFound::Nothing, None),
         Found::Unreadable(why) => {
             if all.is_empty() {
@@ -85,16 +80,17 @@ fn report(
     let ready = all.is_empty() || options.accept;
     let mut warnings = Vec::new();
     if ready {
+        restored.forget_replaced();
         warnings.extend(take_log_over(&log, &options.into.join("audit"))?);
         warnings.extend(write_down(&options.into.join("audit"), &moment, all.len()));
     }
     Ok(RestoreReport {
         ready,
-        contents: contents_info(contents),
+        contents: contents_info(restored.contents),
         found,
         replaces,
         differences: all,
-        added_slot: added_slot.map(slot_info),
+        added_slot: restored.added_slot.map(slot_info),
         warnings,
     })
 }

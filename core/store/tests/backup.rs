@@ -245,8 +245,14 @@ fn an_older_backup_names_what_it_would_bring_back_and_what_would_be_lost() {
     names(Older, &["secret db goes back from version 3 to 2"]);
     names(Lost, &["api may not read db", "secret new"]);
 
-    // Nothing of it has changed, whoever looked.
-    disk.reopen();
+    // Nothing of it has changed, whoever looked; and only a restore that is meant forgets its key.
+    disk.drop_and_open();
+    let by_keyring = |disk: &OnDisk| disk.store().unseal(Unlock::Keyring).is_ok();
+    assert!(by_keyring(&disk));
+    restored_over.forget_replaced();
+    disk.drop_and_open();
+    assert!(!by_keyring(&disk));
+    disk.store().unseal(Unlock::FileSlots).unwrap();
     assert_eq!(newest(disk.store(), "db"), "three");
 }
 

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Example:\n  \
-    deploy backup /media/stick/secrets.age --recipient age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa\n  \
+    deploy backup /media/stick/secrets.age --recipient age1t7rx...svpy7pa\n  \
     deploy backup nightly.age --recipients-file /etc/deploy/backup.pub --force\n  \
     deploy backup secrets.age --passphrase\n  \
     deploy backup verify secrets.age"

@@ -14,6 +14,7 @@ use crate::keys_file::KeysFile;
 use crate::layout::{Layout, write_file};
 use crate::live::{Generation, Sealer};
 use crate::slots::{Holder, NewSlot, Slot, SlotInfo, file};
+use crate::unseal::keyring_description;
 
 /// What was restored, and what it would change.
 #[derive(Debug)]
@@ -49,6 +50,20 @@ impl Restored {
             clear(into);
         }
         made
+    }
+}
+
+impl Restored {
+    /// Takes the root key of the store that is replaced out of the keyring, if it is another one: no
+    /// seal would do so any more.
+    pub fn forget_replaced(&self) {
+        let moment = &self.contents.moment;
+        if let Found::Store { generation, .. } = self.found
+            && generation != moment.generation
+            && let Err(error) = sys::keyring::remove(&keyring_description(moment.store, generation))
+        {
+            log::error!("the keyring still holds a root key: {error}");
+        }
     }
 }
 
