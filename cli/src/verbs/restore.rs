@@ -60,7 +60,7 @@ pub struct Restore {
 
 pub fn restore(args: &Restore, context: &Context) -> Result<ExitCode> {
     require_root("restore")?;
-    let state_dir = std::path::absolute(&args.state_dir)
+    let state_dir = state_dir(&args.state_dir)
         .with_context(|| format!("cannot find {}", args.state_dir.display()))?;
     // Before anything is asked for: a store in use is not to be replaced.
     let places = Places::take(&state_dir)?;
@@ -94,6 +94,14 @@ pub fn restore(args: &Restore, context: &Context) -> Result<ExitCode> {
     });
     context.show(&told, |_| text(&report, &path, aside.as_deref()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Behind links: where the store really is, another one takes its place.
+fn state_dir(path: &Path) -> std::io::Result<PathBuf> {
+    match path.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::path::absolute(path),
+        found => found,
+    }
 }
 
 fn refused(report: &RestoreReport, file: &Path, state_dir: &Path) -> Failure {

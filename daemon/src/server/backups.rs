@@ -31,6 +31,7 @@ pub(super) fn make(exchange: &Exchange<'_>) -> io::Result<()> {
         Ok(to) => to,
         Err(error) => return exchange.answer(Err::<BackupPart, _>(error)),
     };
+    exchange.be_patient()?;
     let far = Cell::new((0, 0));
     let mut parts = Parts {
         exchange,

@@ -83,6 +83,11 @@ impl Exchange<'_> {
         }
     }
 
+    /// A caller that writes to a slow disk takes its time for each answer: it gets all of the limit.
+    pub fn be_patient(&self) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(ANSWER_LIMIT))
+    }
+
     /// Has the caller gone? Whoever follows something is told nothing for a long time.
     pub fn has_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
