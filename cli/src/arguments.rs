@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::printable;
 use crate::verbs::{
-    audit, call, completion, config, doctor, init, key, man, ps, reload, run, seal, secret, status,
-    stop, unseal,
+    audit, backup, call, completion, config, doctor, init, key, man, ps, reload, restore, run,
+    seal, secret, status, stop, unseal,
 };
 
 /// Keeps secrets of services: each reads its own as files, and loses them when they are revoked.
@@ -69,6 +69,8 @@ pub enum Verb {
     Stop(stop::Stop),
     Key(key::Key),
     Audit(audit::Audit),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Doctor(doctor::Doctor),
     Call(call::Call),
     Completion(completion::Completion),

@@ -44,6 +44,16 @@ impl Failure {
         Failure::new(4, message)
     }
 
+    /// Something is there, or is not as it must be.
+    pub fn conflict(message: impl Into<String>) -> Failure {
+        Failure::new(6, message)
+    }
+
+    /// What another program has ended with.
+    pub fn with_code(code: u8, message: impl Into<String>) -> Failure {
+        Failure::new(code, message)
+    }
+
     /// Ctrl-C at a prompt, as a shell tells it.
     pub fn interrupted() -> Failure {
         Failure::new(130, "interrupted; nothing was done")

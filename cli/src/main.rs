@@ -6,10 +6,12 @@ mod arguments;
 mod context;
 mod failure;
 mod names;
+mod offline;
 mod pairs;
 mod prompt;
 mod table;
 mod times;
+mod unnamed;
 mod value;
 mod verbs;
 

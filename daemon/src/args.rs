@@ -23,6 +23,10 @@ pub enum Verb {
     Apart,
     /// Check the audit log of a state folder; `deploy audit verify --state-dir` runs this
     AuditVerify(AuditVerify),
+    /// Check a backup; `deploy backup verify` runs this, and gives key and backup on standard input
+    BackupVerify(BackupVerify),
+    /// Make a store of a backup in an empty folder; `deploy restore` runs this, in the same way
+    Restore(Restore),
 }
 
 /// Where the store and the sockets are.
@@ -85,6 +89,47 @@ pub struct AuditVerify {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupVerify {
+    /// What opens the backup
+    #[arg(long, value_enum)]
+    pub key: KeyKind,
+    /// Say of which moment it is, and read no more
+    #[arg(long)]
+    pub moment: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Folder of the store that is to be replaced; nothing changes there
+    #[arg(
+        long,
+        env = "DEPLOY_STATE_DIR",
+        default_value = "/var/lib/deploy-secrets"
+    )]
+    pub state_dir: PathBuf,
+    /// Empty folder of the restored store
+    #[arg(long)]
+    pub into: PathBuf,
+    /// What opens the backup
+    #[arg(long, value_enum)]
+    pub key: KeyKind,
+    /// What it brings back and what is lost was seen
+    #[arg(long)]
+    pub accept: bool,
+    /// An anchor of the audit log that was kept elsewhere
+    #[arg(long)]
+    pub anchor: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum KeyKind {
+    /// A passphrase
+    Passphrase,
+    /// Lines of an identity file of age
+    Identity,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -10,6 +10,7 @@ mod apart;
 mod args;
 mod audit;
 mod audit_verify;
+mod backup_verify;
 mod device;
 mod host;
 mod housekeeping;
@@ -17,6 +18,7 @@ mod init;
 mod injector;
 mod journal;
 mod membership;
+mod restore;
 mod serve;
 mod server;
 mod start;
@@ -39,12 +41,14 @@ pub fn run() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
+        Verb::BackupVerify(options) => backup_verify::verify(&options),
+        Verb::Restore(options) => restore::restore(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("secretsd: {error:#}");
-            ExitCode::FAILURE
+            backup_verify::exit_code(&error)
         }
     }
 }

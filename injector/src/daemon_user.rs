@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
-use std::io;
-use std::os::fd::BorrowedFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use sys::process::Spawn;
 use sys::users::Account;
 
@@ -43,7 +44,51 @@ pub fn as_daemon_user_with_stdin(
     run(user, command, Some(stdin))
 }
 
+/// The same with a program that is told much and answers: `feed` writes its standard input, and what
+/// it writes to its standard output is given with its exit code. One that ends before it has read all
+/// is no failure of `feed`.
+///
+/// # Errors
+/// As [`as_daemon_user`], and what `feed` says.
+pub fn as_daemon_user_fed(
+    user: &str,
+    command: &DaemonCommand,
+    feed: impl FnOnce(&mut File) -> io::Result<()> + Send,
+) -> io::Result<(i32, Vec<u8>)> {
+    let (its_input, input) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (output, its_output) = pipe_with(PipeFlags::CLOEXEC)?;
+    let spawn = prepare(user, command)?;
+    let spawn = spawn.stdin(its_input.as_fd()).stdout(its_output.as_fd());
+    let mut child = spawn.start()?;
+    drop((its_input, its_output));
+    std::thread::scope(|threads| {
+        let feeding = threads.spawn(|| {
+            let mut input = File::from(input);
+            feed(&mut input)
+        });
+        let mut said = Vec::new();
+        let read = File::from(output).read_to_end(&mut said);
+        let code = child.wait()?.code_or_signal();
+        let fed = feeding
+            .join()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        read?;
+        match fed {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok((code, said)),
+        }
+    })
+}
+
 fn run(user: &str, command: &DaemonCommand, stdin: Option<BorrowedFd<'_>>) -> io::Result<i32> {
+    let mut spawn = prepare(user, command)?;
+    if let Some(stdin) = stdin {
+        spawn = spawn.stdin(stdin);
+    }
+    Ok(spawn.start()?.wait()?.code_or_signal())
+}
+
+fn prepare<'a>(user: &str, command: &DaemonCommand) -> io::Result<Spawn<'a>> {
     let account = find(user)?;
     let mut spawn = Spawn::new(&command.program)
         .user(account.uid, account.gid, &[])
@@ -56,10 +101,7 @@ fn run(user: &str, command: &DaemonCommand, stdin: Option<BorrowedFd<'_>>) -> io
     for (name, value) in &command.env {
         spawn = spawn.env(name, value);
     }
-    if let Some(stdin) = stdin {
-        spawn = spawn.stdin(stdin);
-    }
-    Ok(spawn.start()?.wait()?.code_or_signal())
+    Ok(spawn)
 }
 
 /// Makes a state folder that only secretsd's user can enter (0700), or checks that an existing one

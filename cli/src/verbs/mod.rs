@@ -1,6 +1,7 @@
 //! The verbs, one file each: what it takes, and what it does.
 
 pub mod audit;
+pub mod backup;
 pub mod call;
 pub mod completion;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod key;
 pub mod man;
 pub mod ps;
 pub mod reload;
+pub mod restore;
 pub mod run;
 pub mod seal;
 pub mod secret;
@@ -38,6 +40,8 @@ fn dispatch(verb: &Verb, context: &Context) -> Result<ExitCode> {
         Verb::Init(args) => return init::init(args, context),
         Verb::Run(args) => return run::run(args, context),
         Verb::Audit(args) => return audit::audit(args, context),
+        Verb::Backup(args) => return backup::backup(args, context),
+        Verb::Restore(args) => return restore::restore(args, context),
         Verb::Doctor(args) => return doctor::doctor(args, context),
         Verb::Status(args) => status::status(args, context),
         Verb::Seal(args) => seal::seal(args, context),
@@ -61,7 +65,7 @@ fn exit_code(code: i32) -> ExitCode {
 }
 
 /// A program of ours.
-fn installed(name: &str) -> Result<PathBuf> {
+pub fn installed(name: &str) -> Result<PathBuf> {
     Ok(injector::installed(name).map_err(|error| {
         Failure::failed(error.to_string()).hint("name the program with --secretsd")
     })?)

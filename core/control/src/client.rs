@@ -109,15 +109,31 @@ impl Client {
         parameters: &M,
         mut progress: impl FnMut(M::Reply),
     ) -> Result<M::Reply, ClientError> {
+        self.call_each(parameters, |told| {
+            progress(told);
+            Ok(())
+        })
+    }
+
+    /// Calls a method whose result comes in parts: `each` gets all replies but the last. Once it
+    /// fails no more is read, and the connection is of no use any more.
+    ///
+    /// # Errors
+    /// What `each` says, and see [`ClientError`].
+    pub fn call_each<M: Method, E: From<ClientError>>(
+        &mut self,
+        parameters: &M,
+        mut each: impl FnMut(M::Reply) -> Result<(), E>,
+    ) -> Result<M::Reply, E> {
         self.send(M::NAME, parameters, true)?;
         loop {
             let frame = self.receive()?;
             let reply = Reply::parse(&frame).map_err(ClientError::Answer)?;
-            let told = understand(reply.parameters()?)?;
+            let told = understand(reply.parameters().map_err(ClientError::from)?)?;
             if !reply.continues() {
                 return Ok(told);
             }
-            progress(told);
+            each(told)?;
         }
     }
 

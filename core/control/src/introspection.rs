@@ -29,6 +29,10 @@ pub const INTERFACES: &[(&str, &str)] = &[
         include_str!("../interfaces/io.deploy.Audit.varlink"),
     ),
     (
+        "io.deploy.Backups",
+        include_str!("../interfaces/io.deploy.Backups.varlink"),
+    ),
+    (
         "io.deploy.Daemon",
         include_str!("../interfaces/io.deploy.Daemon.varlink"),
     ),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -63,6 +63,7 @@ pub(crate) struct State {
 }
 
 /// The files that places lead to.
+#[derive(Clone)]
 pub(crate) struct Files {
     pub(crate) current: Pair,
     /// Those before, until no place leads to them.
@@ -141,30 +142,8 @@ impl Disk {
         name: &NameHash,
         entry: &Entry,
     ) -> Result<Vec<u8>, RecordsError> {
-        let place = entry.place;
-        let (file, path) = {
-            let files = read(&self.files);
-            let path = if place.is_snapshot() {
-                files::snapshot_name(files.current.number)
-            } else {
-                files::JOURNAL.to_owned()
-            };
-            (files.of(place), self.folder.join(path))
-        };
-        let file = file.ok_or_else(|| RecordsError::damaged(&path, "it is not the one in use"))?;
-        let record = if place.is_snapshot() {
-            snapshot::read_put(&file, place.offset(), name)
-        } else {
-            journal::read_put(&file, place.offset(), name)
-        };
-        match record {
-            Ok(record) if self.is(name, entry, entry.seq, &record) => Ok(record),
-            Ok(_) => Err(RecordsError::damaged(
-                &path,
-                format!("the record {name:?} has changed"),
-            )),
-            Err(error) => Err(RecordsError::at("could not read", &path)(error)),
-        }
+        let files = read(&self.files).clone();
+        read_place(&self.folder, &self.keys, &files, name, entry)
     }
 
     /// Has the index take a record that it lacks.
@@ -243,6 +222,38 @@ impl Disk {
         if let Some(keeper) = keeper {
             keeper.close(self.tuning.index_grace);
         }
+    }
+}
+
+/// Reads a record from one of these files, and checks that it is the one that was written.
+pub(crate) fn read_place(
+    folder: &Path,
+    keys: &Keys,
+    files: &Files,
+    name: &NameHash,
+    entry: &Entry,
+) -> Result<Vec<u8>, RecordsError> {
+    let place = entry.place;
+    let path = folder.join(if place.is_snapshot() {
+        files::snapshot_name(files.current.number)
+    } else {
+        files::JOURNAL.to_owned()
+    });
+    let file = files
+        .of(place)
+        .ok_or_else(|| RecordsError::damaged(&path, "it is not the one in use"))?;
+    let record = if place.is_snapshot() {
+        snapshot::read_put(&file, place.offset(), name)
+    } else {
+        journal::read_put(&file, place.offset(), name)
+    };
+    match record {
+        Ok(record) if same(&keys.tag(name, entry.seq, &record), &entry.tag) => Ok(record),
+        Ok(_) => Err(RecordsError::damaged(
+            &path,
+            format!("the record {name:?} has changed"),
+        )),
+        Err(error) => Err(RecordsError::at("could not read", &path)(error)),
     }
 }
 

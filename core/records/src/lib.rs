@@ -16,6 +16,7 @@ mod compact;
 mod disk;
 mod error;
 mod files;
+mod frozen;
 mod group;
 mod health;
 mod housekeeper;

@@ -24,6 +24,8 @@ struct State {
     table: Table,
     commits: u64,
     closed: bool,
+    /// Takes no change.
+    frozen: bool,
 }
 
 impl Memory {
@@ -39,7 +41,7 @@ impl Memory {
     pub(crate) fn commit(&self, changes: Vec<Change>) -> Result<u64, RecordsError> {
         let (changes, _) = checked(changes)?;
         let mut state = write(&self.state);
-        if state.closed {
+        if state.closed || state.frozen {
             return Err(RecordsError::Closed);
         }
         if changes.is_empty() {
@@ -88,11 +90,30 @@ impl Memory {
     }
 
     pub(crate) fn entries(&self) -> Vec<(NameHash, u64)> {
-        read(&self.state)
-            .table
-            .iter()
-            .map(|(name, entry)| (*name, entry.seq))
-            .collect()
+        read(&self.state).table.entries()
+    }
+
+    /// The same records apart, which take no change.
+    pub(crate) fn copied(&self) -> Result<Self, RecordsError> {
+        let state = read(&self.state);
+        if state.closed {
+            return Err(RecordsError::Closed);
+        }
+        let index = MemoryIndex::default();
+        for (name, _) in state.table.iter() {
+            if let Some((seq, record)) = self.index.get(name).map_err(failed)? {
+                index.put(name, seq, &record).map_err(failed)?;
+            }
+        }
+        Ok(Self {
+            keys: self.keys.clone(),
+            index,
+            state: RwLock::new(State {
+                table: state.table.clone(),
+                frozen: true,
+                ..State::default()
+            }),
+        })
     }
 
     pub(crate) fn last_seq(&self) -> u64 {

@@ -12,6 +12,7 @@ use sys::lock::{lock, read};
 use crate::build;
 use crate::disk::Disk;
 use crate::error::{BuildError, RecordsError};
+use crate::frozen::Frozen;
 use crate::health::Health;
 use crate::housekeeper;
 use crate::mac::Keys;
@@ -69,6 +70,8 @@ enum Handle {
         disk: Arc<Disk>,
         housekeeper: Mutex<Option<JoinHandle<()>>>,
     },
+    /// Of one moment; takes no change.
+    Frozen(Box<Frozen>),
 }
 
 impl Records {
@@ -121,6 +124,36 @@ impl Records {
         Self::open_tuned(folder, store, key, Tuning::default())
     }
 
+    /// Verifies records, and opens them to be read alone: nothing is mended, and nothing changes.
+    ///
+    /// # Errors
+    /// As [`Records::open`], also where that would mend it.
+    pub fn open_read_only(
+        folder: &Path,
+        store: [u8; 16],
+        key: &[u8; 32],
+    ) -> Result<Self, RecordsError> {
+        let frozen = Frozen::open(folder, Keys::derive(key, store))?;
+        Ok(Self(Arc::new(Handle::Frozen(Box::new(frozen)))))
+    }
+
+    /// All records as they are now, to be read alone. They stay so whatever is written, and outlive
+    /// the files: waits for no writer, and holds up none.
+    ///
+    /// # Errors
+    /// The records are closed.
+    pub fn frozen(&self) -> Result<Self, RecordsError> {
+        match &*self.0 {
+            Handle::Memory(memory) => {
+                Ok(Self(Arc::new(Handle::Memory(Box::new(memory.copied()?)))))
+            }
+            Handle::Disk { disk, .. } => {
+                Ok(Self(Arc::new(Handle::Frozen(Box::new(Frozen::of(disk)?)))))
+            }
+            Handle::Frozen(_) => Ok(self.clone()),
+        }
+    }
+
     pub(crate) fn open_tuned(
         folder: &Path,
         store: [u8; 16],
@@ -145,7 +178,7 @@ impl Records {
     pub(crate) fn disk(&self) -> &Arc<Disk> {
         match &*self.0 {
             Handle::Disk { disk, .. } => disk,
-            Handle::Memory(_) => panic!("these are in memory"),
+            Handle::Memory(_) | Handle::Frozen(_) => panic!("these cannot be written on a disk"),
         }
     }
 
@@ -167,6 +200,7 @@ impl Records {
         match &*self.0 {
             Handle::Memory(memory) => memory.commit(changes),
             Handle::Disk { disk, .. } => disk.commit(changes),
+            Handle::Frozen(_) => Err(RecordsError::Closed),
         }
     }
 
@@ -178,6 +212,7 @@ impl Records {
         match &*self.0 {
             Handle::Memory(memory) => memory.get(name),
             Handle::Disk { disk, .. } => disk.get(name),
+            Handle::Frozen(frozen) => frozen.get(name),
         }
     }
 
@@ -186,10 +221,8 @@ impl Records {
     pub fn entries(&self) -> Vec<(NameHash, u64)> {
         match &*self.0 {
             Handle::Memory(memory) => memory.entries(),
-            Handle::Disk { disk, .. } => read(&disk.table)
-                .iter()
-                .map(|(name, entry)| (*name, entry.seq))
-                .collect(),
+            Handle::Disk { disk, .. } => read(&disk.table).entries(),
+            Handle::Frozen(frozen) => frozen.table().entries(),
         }
     }
 
@@ -199,6 +232,7 @@ impl Records {
         match &*self.0 {
             Handle::Memory(memory) => memory.last_seq(),
             Handle::Disk { disk, .. } => read(&disk.table).last_seq,
+            Handle::Frozen(frozen) => frozen.table().last_seq,
         }
     }
 
@@ -208,6 +242,7 @@ impl Records {
         match &*self.0 {
             Handle::Memory(memory) => memory.health(),
             Handle::Disk { disk, .. } => disk.health(),
+            Handle::Frozen(frozen) => frozen.health(),
         }
     }
 
@@ -219,7 +254,7 @@ impl Records {
     /// The old files go on.
     pub fn snapshot(&self) -> Result<(), RecordsError> {
         match &*self.0 {
-            Handle::Memory(_) => Ok(()),
+            Handle::Memory(_) | Handle::Frozen(_) => Ok(()),
             Handle::Disk { disk, .. } => disk.snapshot(),
         }
     }
@@ -234,6 +269,7 @@ impl Handle {
     fn close(&self) {
         match self {
             Self::Memory(memory) => memory.close(),
+            Self::Frozen(_) => {}
             Self::Disk { disk, housekeeper } => {
                 disk.begin_closing();
                 let housekeeper = lock(housekeeper).take();

@@ -86,6 +86,12 @@ impl Table {
         self.entries.iter()
     }
 
+    /// All names in order, each with the transaction that wrote its record.
+    pub(crate) fn entries(&self) -> Vec<(NameHash, u64)> {
+        let seq = |(name, entry): (&NameHash, &Entry)| (*name, entry.seq);
+        self.entries.iter().map(seq).collect()
+    }
+
     /// The next few names after one, so that nobody holds the table for long.
     pub(crate) fn names_after(&self, after: Option<NameHash>, few: usize) -> Vec<NameHash> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

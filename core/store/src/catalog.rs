@@ -16,7 +16,7 @@ use crate::clock::{Clock, Reading};
 use crate::documents::{self, ConfigDocument, Grants, Head};
 use crate::envelope;
 use crate::error::{EnvelopeError, RecordError, UnsealError};
-use crate::live::Generation;
+use crate::live::{Generation, Sealer};
 use crate::meta::{ConfigMeta, VersionMeta};
 use crate::place::{Kind, Place};
 
@@ -66,7 +66,13 @@ impl Catalog {
                 what: "something that is listed".into(),
                 why: EnvelopeError::Missing,
             })?;
-            catalog.take_in(generation, hash, &record, &mut parts, &mut warnings)?;
+            let kind = envelope::kind_of(&record).map_err(unnamed)?;
+            if kind == Kind::Version {
+                parts.insert(hash);
+            } else {
+                let more = catalog.take_in(&generation.sealer, kind, &hash, &record)?;
+                warnings.extend(more.warning);
+            }
         }
         for (name, secret) in &catalog.secrets {
             for version in secret.versions.iter().chain(&secret.doomed) {
@@ -91,27 +97,16 @@ impl Catalog {
         Ok((catalog, warnings))
     }
 
-    fn take_in(
+    /// Takes in a record that was found by listing, of any kind but a version's.
+    pub(crate) fn take_in(
         &mut self,
-        generation: &Generation,
-        hash: NameHash,
+        sealer: &Sealer,
+        kind: Kind,
+        hash: &NameHash,
         record: &[u8],
-        parts: &mut HashSet<NameHash>,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), RecordError> {
-        let unnamed = |why| RecordError {
-            what: "something that is not known yet".into(),
-            why,
-        };
-        let kind = envelope::kind_of(record).map_err(unnamed)?;
-        if kind == Kind::Version {
-            parts.insert(hash);
-            return Ok(());
-        }
-        let text = generation
-            .sealer
-            .open_listed(kind, &hash, record)
-            .map_err(unnamed)?;
+    ) -> Result<TakenIn, RecordError> {
+        let text = sealer.open_listed(kind, hash, record).map_err(unnamed)?;
+        let mut warning = None;
         let found = match kind {
             Kind::Head => {
                 let (name, secret) = Head::parse(&text)
@@ -124,7 +119,7 @@ impl Catalog {
             Kind::Grants => {
                 let grants: Grants = documents::parse(&text).map_err(unnamed)?;
                 let place = Place::Grants(grants.service.clone());
-                self.take_in_grants(grants, warnings);
+                warning = self.take_in_grants(grants);
                 place
             }
             Kind::Config => {
@@ -140,8 +135,9 @@ impl Catalog {
             }
         };
         // The record is bound to its name on disk, and that must be the name inside.
-        if found.hash(&generation.sealer.keys) == hash {
-            Ok(())
+        if found.hash(&sealer.keys) == *hash {
+            let place = found;
+            Ok(TakenIn { place, warning })
         } else {
             Err(RecordError {
                 what: found.describe(),
@@ -150,15 +146,15 @@ impl Catalog {
         }
     }
 
-    fn take_in_grants(&mut self, grants: Grants, warnings: &mut Vec<String>) {
+    fn take_in_grants(&mut self, grants: Grants) -> Option<String> {
         let name = grants.service.clone();
         let (known, unknown) = grants.sort_out();
-        if !unknown.is_empty() {
-            warnings.push(format!(
+        let warning = (!unknown.is_empty()).then(|| {
+            format!(
                 "{} grants of service {name} say more than this version understands: denied",
                 unknown.len()
-            ));
-        }
+            )
+        });
         let mut service = Service {
             unknown,
             ..Service::default()
@@ -167,11 +163,16 @@ impl Catalog {
             service.take_in(grant, &self.clock);
         }
         self.services.insert(name, service);
+        warning
     }
 
     /// Every record that there is, by its place.
+    ///
+    /// The store's own time comes first, and a secret's versions right behind its head: so they can
+    /// be read in one go.
     pub(crate) fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
+        places.extend(self.clock.is_kept.then_some(Place::Clock));
         for (name, secret) in &self.secrets {
             places.push(Place::Head(name.clone()));
             for version in secret.versions.iter().chain(&secret.doomed) {
@@ -180,7 +181,6 @@ impl Catalog {
         }
         places.extend(self.services.keys().cloned().map(Place::Grants));
         places.extend(self.configs.keys().cloned().map(Place::Config));
-        places.extend(self.clock.is_kept.then_some(Place::Clock));
         places
     }
 
@@ -213,14 +213,36 @@ impl Catalog {
     }
 }
 
+/// What came of taking a record in.
+pub(crate) struct TakenIn {
+    pub(crate) place: Place,
+    /// What an operator should know.
+    pub(crate) warning: Option<String>,
+}
+
+fn unnamed(why: EnvelopeError) -> RecordError {
+    RecordError {
+        what: "something that is not known yet".into(),
+        why,
+    }
+}
+
 /// The store's own time, which goes on from what was kept.
 fn clock(generation: &Generation) -> Result<Clock, UnsealError> {
+    let record = generation.get(&Place::Clock)?;
+    Ok(clock_of(&generation.sealer, record.as_deref())?)
+}
+
+/// The same from its record, if there is one.
+pub(crate) fn clock_of(sealer: &Sealer, record: Option<&[u8]>) -> Result<Clock, RecordError> {
     let place = Place::Clock;
-    let kept = match generation.get(&place)? {
+    let kept = match record {
         Some(record) => {
-            let text = generation.sealer.open(&place, &record)?;
-            let what = || place.describe();
-            let kept = documents::parse(&text).map_err(|why| RecordError { what: what(), why })?;
+            let text = sealer.open(&place, record)?;
+            let kept = documents::parse(&text).map_err(|why| RecordError {
+                what: place.describe(),
+                why,
+            })?;
             Some(kept)
         }
         None => None,

@@ -25,7 +25,7 @@ use crate::place::{self, Kind};
 use crate::slots::{self, MAX_SLOTS, PrivateHalf, Slot, SlotId};
 
 /// Thirty-two slots are some 30 KiB.
-const MAX: u64 = 256 * 1024;
+pub(crate) const MAX: u64 = 256 * 1024;
 
 /// The tag key of each slot.
 pub(crate) type SlotKeys = BTreeMap<SlotId, Zeroizing<[u8; 32]>>;
@@ -62,9 +62,23 @@ impl KeysFile {
             what: what.into(),
         };
         let bytes = read_limited(path, MAX).map_err(|error| wrong(&error.source.to_string()))?;
-        let file = String::from_utf8(bytes)
+        Self::of_bytes(path, &bytes, store, generation)
+    }
+
+    /// The same from the file's bytes; errors name `path`.
+    pub(crate) fn of_bytes(
+        path: &Path,
+        bytes: &[u8],
+        store: StoreId,
+        generation: u32,
+    ) -> Result<Self, UnsealError> {
+        let wrong = |what: &str| UnsealError::Keys {
+            path: path.into(),
+            what: what.into(),
+        };
+        let file = std::str::from_utf8(bytes)
             .ok()
-            .and_then(|text| Self::parse(path, &text))
+            .and_then(|text| Self::parse(path, text))
             .ok_or_else(|| wrong("it is damaged"))?;
         if file.body.format != 1 {
             return Err(wrong("its format is not known to this version"));

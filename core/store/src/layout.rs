@@ -99,20 +99,26 @@ impl Layout {
         Ok(layout)
     }
 
+    /// What STORE and CURRENT of a folder say, which nobody locks for it and where nothing changes.
+    pub(crate) fn peek(dir: &Path) -> Result<(StoreId, Cipher, u32), OpenError> {
+        let path = dir.join(STORE);
+        if !path.exists() {
+            return Err(OpenError::NoStore(dir.to_path_buf()));
+        }
+        let (id, cipher) = parse_store(&read_text(&path)?).map_err(|what| OpenError::Damaged {
+            path,
+            what: what.into(),
+        })?;
+        Ok((id, cipher, current(dir)?))
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// The generation that CURRENT names.
     pub(crate) fn current(&self) -> Result<u32, OpenError> {
-        let path = self.dir.join(CURRENT);
-        let text = read_text(&path)?;
-        text.strip_suffix('\n')
-            .and_then(generation_of)
-            .ok_or_else(|| OpenError::Damaged {
-                path,
-                what: "it names no generation".into(),
-            })
+        current(&self.dir)
     }
 
     /// The switch from one generation to another: one rename.
@@ -177,6 +183,17 @@ impl Layout {
         }
         sync_dir(&self.dir)
     }
+}
+
+fn current(dir: &Path) -> Result<u32, OpenError> {
+    let path = dir.join(CURRENT);
+    let text = read_text(&path)?;
+    text.strip_suffix('\n')
+        .and_then(generation_of)
+        .ok_or_else(|| OpenError::Damaged {
+            path,
+            what: "it names no generation".into(),
+        })
 }
 
 pub(crate) fn folder_name(generation: u32) -> String {

@@ -6,6 +6,7 @@
 //! `docs/format.md`.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod catalog;
 mod cipher;
 mod clock;
@@ -40,6 +41,9 @@ mod vectors;
 mod versions;
 mod writers;
 
+pub use backup::{
+    BackupError, BackupKey, BackupTo, Contents, Difference, DifferenceKind, Found, Moment, Restored,
+};
 pub use cipher::{Cipher, UnknownCipher};
 pub use configs::Config;
 pub use deletion::Deletion;

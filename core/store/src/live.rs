@@ -6,6 +6,7 @@
 //! over a commit: a read never waits for a disk's sync.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
@@ -29,6 +30,15 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
+    /// The same key once more, in locked memory of its own: it outlives a rotation.
+    pub(crate) fn copied(&self) -> io::Result<Self> {
+        Ok(Self {
+            number: self.number,
+            cipher: self.cipher,
+            keys: Keys::from_root(self.keys.store(), self.keys.root())?,
+        })
+    }
+
     /// A record and its name on disk.
     pub(crate) fn seal(
         &self,

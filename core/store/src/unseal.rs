@@ -68,8 +68,8 @@ pub(crate) fn keyring_description(store: StoreId, generation: u32) -> String {
     format!("deploy-secrets:{store}:{generation}")
 }
 
-struct Unlocked {
-    keys: Keys,
+pub(crate) struct Unlocked {
+    pub(crate) keys: Keys,
     by: UnlockedBy,
     warnings: Vec<String>,
 }
@@ -270,7 +270,7 @@ fn deny(live: &Live) {
     read(&live.catalog).seal();
 }
 
-fn by_files(file: &KeysFile, id: StoreId, dir: &Path) -> Result<Unlocked, UnsealError> {
+pub(crate) fn by_files(file: &KeysFile, id: StoreId, dir: &Path) -> Result<Unlocked, UnsealError> {
     let mut failed = Vec::new();
     for slot in file.slots() {
         let Some(private) = slot.read_file(dir) else {

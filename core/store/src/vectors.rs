@@ -20,6 +20,10 @@ pub(crate) fn keys() -> Value {
     serde_json::from_str(include_str!("../tests/vectors/keys.json")).unwrap()
 }
 
+pub(crate) fn backup() -> Value {
+    serde_json::from_str(include_str!("../tests/vectors/backup.json")).unwrap()
+}
+
 /// Bytes of any length, out of hexadecimal text.
 pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();

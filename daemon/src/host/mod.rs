@@ -5,6 +5,7 @@
 //! the store again for whatever they show, so two acts at once end in what the store says last.
 
 pub(crate) mod acts;
+pub(crate) mod backup;
 mod lost;
 mod operator_tree;
 pub(crate) mod take_over;
@@ -49,6 +50,8 @@ pub(crate) struct Host {
     lost: Mutex<Vec<Lost>>,
     /// Held by whoever seals or unseals: store and views must end in the same state.
     sealing: Mutex<()>,
+    /// Held by whoever makes a backup.
+    backing_up: Mutex<()>,
     /// What `deploy status` warns of.
     remarks: Mutex<Vec<String>>,
 }
@@ -76,6 +79,7 @@ impl Host {
             untold: Untold::default(),
             lost: Mutex::default(),
             sealing: Mutex::default(),
+            backing_up: Mutex::default(),
             remarks: Mutex::default(),
         })
     }

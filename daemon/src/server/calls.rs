@@ -11,7 +11,7 @@ use control::frame::{self, Call, FrameError, FrameReader, Patience};
 use serde::Serialize;
 use store::Operator;
 
-use super::{audit, config, daemon, keys, secret};
+use super::{audit, backups, config, daemon, keys, secret};
 use crate::host::Host;
 
 /// Between two calls, and for one whole call.
@@ -83,6 +83,11 @@ impl Exchange<'_> {
         }
     }
 
+    /// A caller that writes to a slow disk takes its time for each answer: it gets all of the limit.
+    pub fn be_patient(&self) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(ANSWER_LIMIT))
+    }
+
     /// Has the caller gone? Whoever follows something is told nothing for a long time.
     pub fn has_hung_up(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -134,6 +139,7 @@ fn dispatch(exchange: &Exchange<'_>) -> io::Result<()> {
         calls::SlotRemove::NAME => exchange.by(keys::slot_remove),
         calls::AuditQuery::NAME => audit::query(exchange),
         calls::AuditVerify::NAME => exchange.by(audit::verify),
+        calls::BackupMake::NAME => backups::make(exchange),
         calls::Status::NAME => exchange.by(daemon::status),
         calls::Seal::NAME => exchange.by(daemon::seal),
         calls::Unseal::NAME => exchange.by(daemon::unseal),

@@ -116,7 +116,7 @@ pub(super) fn slot_remove(
     Ok(Done {})
 }
 
-pub(super) fn slot_info(slot: store::SlotInfo) -> SlotInfo {
+pub(crate) fn slot_info(slot: store::SlotInfo) -> SlotInfo {
     let (kind, path, argon2) = match slot.kind {
         store::SlotKind::File { path } => (SlotKind::File, Some(path), None),
         store::SlotKind::Passphrase { params } => {

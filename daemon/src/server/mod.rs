@@ -5,6 +5,7 @@
 //! size limit, and a uid a share of the connections, of which some are kept for root.
 
 mod audit;
+mod backups;
 mod calls;
 mod config;
 mod daemon;
@@ -13,6 +14,8 @@ mod refusal;
 mod secret;
 
 pub(crate) use self::audit::verified_info;
+pub(crate) use self::backups::{contents_info, version};
+pub(crate) use self::keys::slot_info;
 
 use std::collections::HashMap;
 use std::io;

@@ -4,6 +4,7 @@
 //! be left out in silence.
 
 mod audit;
+mod backups;
 mod configs;
 mod daemon;
 mod keys;
@@ -14,6 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use audit::{AuditEntries, AuditQuery, AuditVerified, AuditVerify};
+pub use backups::{
+    BackupContents, BackupDifference, BackupFound, BackupMade, BackupMake, BackupPart, Bytes,
+    RestoreReport,
+};
 pub use configs::{
     ConfigCreate, ConfigData, ConfigDelete, ConfigGet, ConfigInfo, ConfigList, ConfigListed,
     ConfigUpdate,
@@ -82,6 +87,7 @@ methods! {
     SlotRemove, "io.deploy.Keys.SlotRemove", "key.slot-remove", Done;
     AuditQuery, "io.deploy.Audit.Query", "audit.query", AuditEntries;
     AuditVerify, "io.deploy.Audit.Verify", "audit.verify", AuditVerified;
+    BackupMake, "io.deploy.Backups.Make", "backup", BackupPart;
     Status, "io.deploy.Daemon.Status", "status", StatusReport;
     Seal, "io.deploy.Daemon.Seal", "seal", Done;
     Unseal, "io.deploy.Daemon.Unseal", "unseal", Unsealed;

@@ -4,6 +4,7 @@
 mod basics;
 mod child;
 mod damage;
+mod frozen;
 mod replay;
 mod space;
 mod twin;

@@ -15,7 +15,7 @@ use crate::layout::sync_dir;
 const MAX: u64 = 4096;
 
 /// Makes the key file; one that exists is never overwritten.
-pub(super) fn create(path: &Path, private: &PrivateHalf) -> Result<(), SlotError> {
+pub(crate) fn create(path: &Path, private: &PrivateHalf) -> Result<(), SlotError> {
     let text = Zeroizing::new(format!(
         "# deploy-secrets key slot: whoever can read this file can unseal the store\n\
          # public key: {}\n{}\n",
@@ -44,7 +44,7 @@ pub(super) fn create(path: &Path, private: &PrivateHalf) -> Result<(), SlotError
 }
 
 /// Reads the private half; refuses a file that others may read.
-pub(super) fn read(path: &Path) -> Result<PrivateHalf, SlotError> {
+pub(crate) fn read(path: &Path) -> Result<PrivateHalf, SlotError> {
     let wrong = |what: &str| SlotError::KeyFile {
         path: path.to_path_buf(),
         what: what.into(),

@@ -4,7 +4,7 @@
 //! public halves, so that a rotation needs no private one; the private half is held by a file or
 //! under a passphrase.
 
-mod file;
+pub(crate) mod file;
 mod passphrase;
 
 use std::fmt;
@@ -289,7 +289,7 @@ impl PrivateHalf {
         &self.text
     }
 
-    fn recipient(&self) -> String {
+    pub(crate) fn recipient(&self) -> String {
         self.identity.to_public().to_string()
     }
 

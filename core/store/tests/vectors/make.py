@@ -2,7 +2,7 @@
 """Makes the known-answer vectors beside it from docs/format.md alone: no code of ours is used.
 
     python3 -m venv /tmp/v && /tmp/v/bin/pip install cryptography
-    /tmp/v/bin/python make.py            # writes hierarchy.json, records.json, keys.json
+    /tmp/v/bin/python make.py            # writes hierarchy.json, records.json, keys.json, backup.json
     /tmp/v/bin/python make.py --check    # says whether they are what it would write
 
 Needs `cryptography` 44 or later (Argon2id). Nothing is random: what is random in a store is derived
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-HEAD, VERSION, GRANTS, CONFIG, SLOT_KEYS, PASSPHRASE = range(1, 7)
+HEAD, VERSION, GRANTS, CONFIG, SLOT_KEYS, PASSPHRASE, CLOCK = range(1, 8)
 CIPHERS = {"aes-256-gcm": (1, AESGCM), "chacha20-poly1305": (2, ChaCha20Poly1305)}
 
 
@@ -234,9 +234,47 @@ def keys():
     }
 
 
+def backup():
+    """A whole backup to one recipient, in one piece of an age file (so at most 64 KiB of text)."""
+    head = ('{"name":"db_password","keep":10,"next":4,"oldest":2,"versions":['
+            '{"number":2,"created":1764000000,"sizes":[[null,7]]},'
+            '{"number":3,"created":1764000060,"sizes":[["password",7],["username",5]]}]}')
+    cases = [
+        (CLOCK, "clock", 0, "", '{"time":7200,"wall":1764000000,"uptime":86400,"boot":"none"}'),
+        (HEAD, "db_password", 0, "", head),
+        (VERSION, "db_password", 2, "", "s3cret\n"),
+        (VERSION, "db_password", 3, "password", "s3cret2"),
+        (VERSION, "db_password", 3, "username", "admin"),
+        (GRANTS, "web", 0, "", '{"service":"web","grants":[{"secret":"db_password"}]}'),
+        (CONFIG, "app", 0, "", '{"name":"app","immutable":false,"version":2,'
+                               '"changed":1764000000,"data":{"a":"1"}}'),
+    ]
+    header = {
+        "format": 1, "store": STORE.hex(), "cipher": "aes-256-gcm", "generation": GENERATION,
+        "transaction": 41, "made": 1764000100, "records": len(cases),
+        "anchor": "12:" + "ab" * 32,
+    }
+    slots = keys()["keys"].encode()
+    text = b"deploy-secrets backup\n" + json.dumps(header, separators=(",", ":")).encode() + b"\n"
+    text += ROOT + struct.pack("<I", len(slots)) + slots
+    for number, (kind, name, version, field, content) in enumerate(cases):
+        hash = name_on_disk(kind, name, version, field)
+        binding = place(name, version, field) if kind == VERSION else place(hash)
+        record = seal("aes-256-gcm", ROOT, kind, GENERATION, binding, content.encode(),
+                      f"backup {number}")
+        text += hash + struct.pack("<I", len(record)) + record
+    recipient = Half("backup")
+    return {
+        "store": STORE.hex(), "root": ROOT.hex(), "generation": GENERATION,
+        "identity": recipient.identity, "recipient": recipient.recipient, "text": text.hex(),
+        "backup": age_file([recipient], text).hex(),
+    }
+
+
 def main():
     here = pathlib.Path(__file__).parent
-    for name, make in [("hierarchy", hierarchy), ("records", records), ("keys", keys)]:
+    for name, make in [("hierarchy", hierarchy), ("records", records), ("keys", keys),
+                       ("backup", backup)]:
         path = here / f"{name}.json"
         text = json.dumps(make(), indent=1) + "\n"
         if sys.argv[1:] == ["--check"]:
