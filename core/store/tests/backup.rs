@@ -114,6 +114,15 @@ fn check_but_for_gone(store: &Store) {
     check(store);
 }
 
+/// Tells others to stop when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_backup_is_of_one_moment_while_others_write_and_rotate() {
     let disk = OnDisk::make().unsealed();
@@ -153,10 +162,11 @@ fn a_backup_is_of_one_moment_while_others_write_and_rotate() {
                 store.rotate_root(&op, &|_, _| {}).unwrap();
             }
         });
+        // Also when one of them fails: or the others would go on for ever.
+        let _stopped = Stop(&stop);
         for _ in 0..20 {
             files.push(made(store).0);
         }
-        stop.store(true, Ordering::SeqCst);
     });
     let mut moments = Vec::new();
     for file in &files {
