@@ -104,7 +104,7 @@ fn the_harness_sees_a_store_lose_on_a_disk_that_lies_about_its_syncs() {
 
 #[test]
 fn a_store_keeps_what_it_acknowledged_through_power_cuts() {
-    let count = rounds(40, 1300);
+    let count = rounds(30, 1300);
     let random = Random::new("POWER_CUT_SEED");
     let seed = random.seed();
     let tally = play(Target::Store, count, random, a_cut);
@@ -120,7 +120,7 @@ fn a_store_keeps_what_it_acknowledged_through_power_cuts() {
 
 #[test]
 fn records_keep_what_they_acknowledged_through_power_cuts_in_snapshots_too() {
-    let count = rounds(40, 1300);
+    let count = rounds(30, 1300);
     let random = Random::new("POWER_CUT_SEED");
     let seed = random.seed();
     let tally = play(Target::Records, count, random, a_cut);
@@ -151,10 +151,11 @@ fn the_power_may_go_at_any_change_of_a_scenario() {
         let (before, during) = scenario(target);
         let mut trial = Trial::begin(target);
         let start = trial.prepare(&before).unwrap();
-        let (cuts, step) = match is_long() {
-            true => (&Cut::ALL[..], 1),
-            false => (&[Cut::Everything, Cut::Random][..], 12),
+        let cuts = match is_long() {
+            true => &Cut::ALL[..],
+            false => &[Cut::Everything, Cut::Random],
         };
+        let step = 100 / rounds(8, 100);
         let count = each_change(&mut trial, &start, &during, cuts, step);
         assert!(count > 10, "{count}");
         let text = format!("{count} power cuts of {target:?} at one change after another");
@@ -193,7 +194,7 @@ fn a_power_cut_may_call_back_the_switch_of_journals_that_a_kill_left_unsynced() 
 
 #[test]
 fn a_store_keeps_what_it_acknowledged_through_kills() {
-    let count = rounds(60, 10_000);
+    let count = rounds(40, 10_000);
     let random = Random::new("STORE_KILL_SEED");
     let seed = random.seed();
     let kill = |random: &mut Random| Ending::Kill(moment(random));

@@ -22,8 +22,18 @@ pub struct Fault {
     pub nth: u64,
     /// With which error.
     pub errno: i32,
-    /// All later ones fail, too.
+    /// All later ones fail, too: that read where this one did, else that change something. A disk
+    /// that takes no writes any more can be read.
     pub lasts: bool,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// What was called, and on what, for whoever looks for the reason of what came of it.
+    pub call: String,
+    /// It was to change something.
+    pub changes: bool,
 }
 
 /// How many calls there were.
@@ -34,24 +44,33 @@ pub type Counts = BTreeMap<Part, u64>;
 pub(super) struct Faults {
     pub(super) fault: Option<Fault>,
     pub(super) counts: Counts,
-    /// The first call that failed.
-    pub(super) first: Option<String>,
+    pub(super) first: Option<Failed>,
 }
 
 impl Faults {
-    /// `call` says what was called, for whoever looks for the reason of what came of it.
-    pub(super) fn admit(&mut self, part: Part, call: impl FnOnce() -> String) -> Result<(), Errno> {
+    pub(super) fn admit(
+        &mut self,
+        part: Part,
+        changes: bool,
+        call: impl FnOnce() -> String,
+    ) -> Result<(), Errno> {
         let count = self.counts.entry(part).or_default();
         *count += 1;
-        match self.fault {
-            Some(fault)
-                if fault.part == part
-                    && (*count == fault.nth || fault.lasts && *count > fault.nth) =>
-            {
-                self.first.get_or_insert_with(call);
-                Err(Errno::from_i32(fault.errno))
-            }
-            _ => Ok(()),
+        let Some(fault) = self.fault.filter(|fault| fault.part == part) else {
+            return Ok(());
+        };
+        let like_the_first = self
+            .first
+            .as_ref()
+            .is_some_and(|first| first.changes == changes);
+        if *count == fault.nth || fault.lasts && like_the_first {
+            let call = || Failed {
+                call: call(),
+                changes,
+            };
+            self.first.get_or_insert_with(call);
+            return Err(Errno::from_i32(fault.errno));
         }
+        Ok(())
     }
 }

@@ -21,7 +21,7 @@ use fuser::{Config, Errno, Session, SessionACL};
 use sys::lock::lock;
 
 pub use cut::{Cut, SECTOR};
-pub use fault::{Counts, Fault, Part};
+pub use fault::{Counts, Failed, Fault, Part};
 
 use fault::Faults;
 use fuse::Adapter;
@@ -58,12 +58,12 @@ struct State {
 
 impl State {
     /// Counts a call on a node, and lets it fail where it is to.
-    fn admit(&mut self, call: &str, number: u64) -> Result<(), Errno> {
+    fn admit(&mut self, call: &str, changes: bool, number: u64) -> Result<(), Errno> {
         let index = self.tree.node(number).is_ok_and(|node| node.index);
         let part = if index { Part::Index } else { Part::Own };
         let tree = &self.tree;
         let named = || format!("{call} {}", tree.path(number));
-        self.faults.admit(part, named)
+        self.faults.admit(part, changes, named)
     }
 
     /// A call on a node that changes nothing on the disk.
@@ -82,7 +82,7 @@ impl State {
         look: impl FnOnce(&mut Tree) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         if !self.off {
-            self.admit(call, number)?;
+            self.admit(call, false, number)?;
         }
         self.look(look)
     }
@@ -97,7 +97,7 @@ impl State {
         if self.off {
             return Err(Errno::EIO);
         }
-        self.admit(call, number)?;
+        self.admit(call, true, number)?;
         let path = self.tree.path(number);
         if let Some((moment, _)) = &mut self.fuse
             && moment(call, &path)
@@ -223,7 +223,7 @@ impl Disk {
 
     /// Counts calls from 0, and lets one fail, or none. Gives how many there were before, and the
     /// first of them that failed.
-    pub fn fail(&self, fault: Option<Fault>) -> (Counts, Option<String>) {
+    pub fn fail(&self, fault: Option<Fault>) -> (Counts, Option<Failed>) {
         let faults = Faults {
             fault,
             ..Faults::default()
@@ -234,7 +234,7 @@ impl Disk {
 
     /// The first call that failed since [`Disk::fail`].
     #[must_use]
-    pub fn failed(&self) -> Option<String> {
+    pub fn failed(&self) -> Option<Failed> {
         self.state().faults.first.clone()
     }
 

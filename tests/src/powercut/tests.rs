@@ -188,10 +188,13 @@ fn a_call_fails_once_or_from_then_on_and_a_failed_sync_loses_what_it_had() {
     assert_eq!(opened, [true, false, true]);
     let (counts, first) = fault(1, true);
     assert_eq!(counts[&Part::Own], 3);
-    assert_eq!(first.unwrap(), "open /file");
+    assert_eq!(first.unwrap().call, "open /file");
     assert_eq!([open().is_ok(), open().is_ok()], [false, false]);
     disk.mend();
     let file = open().unwrap();
+    fault(1, true);
+    assert!(file.write_all_at(b"new", 0).is_err());
+    assert_eq!(fs::read(folder.join("file")).unwrap(), b"old", "it is read");
     fault(2, false);
     file.write_all_at(b"new", 0).unwrap();
     assert!(file.sync_all().is_err());

@@ -2,7 +2,7 @@
 
 use super::worker::Worker;
 use super::{Answer, Bytes, Lines, Op, Order, Start, Target, Trial, World, folder, group_of};
-use crate::powercut::{Counts, Cut, Fault, Part};
+use crate::powercut::{Counts, Cut, Failed, Fault, Part};
 use crate::soak::Random;
 
 impl Trial {
@@ -31,7 +31,7 @@ impl Trial {
         start: &Start,
         ops: &[Op],
         fault: Option<Fault>,
-    ) -> Result<(Counts, Option<String>), String> {
+    ) -> Result<(Counts, Option<Failed>), String> {
         self.disk.load(&start.image);
         self.groups.clone_from(&start.groups);
         self.disk.fail(fault);
@@ -53,7 +53,7 @@ impl Trial {
                 self.reopen()
                     .map_err(|why| format!("after a power cut: {why}"))
             })
-            .map_err(|why| format!("{}: {why}", failed.as_deref().unwrap_or("nothing failed")))?;
+            .map_err(|why| format!("{failed:?}: {why}"))?;
         Ok((counts, failed))
     }
 
@@ -74,8 +74,12 @@ impl Trial {
         }
         let refused = self.each(worker, ops)?;
         // Of two places that a record is read from, one is good as long as the other is not.
-        let is_over = self.disk.failed().is_some() && fault.is_some_and(|fault| !fault.lasts);
-        let loses = !is_over && fault.is_some_and(|fault| fault.part == Part::Own);
+        let can_fail = match (self.disk.failed(), fault) {
+            (Some(failed), Some(fault)) => fault.lasts && !failed.changes,
+            (None, fault) => fault.is_some(),
+            (Some(_), None) => false,
+        };
+        let loses = can_fail && fault.is_some_and(|fault| fault.part == Part::Own);
         let lines = self.told(worker)?.unwrap_or_default();
         self.reads_on(&lines, loses)?;
         let Some(why) = refused else {
@@ -102,12 +106,10 @@ impl Trial {
 
     /// Only what cannot be read keeps a store from being opened, and it is not said to be none.
     fn may_refuse(&self, why: &str) -> Result<(), String> {
-        let failed = self.disk.failed().unwrap_or_default();
-        let read = ["open ", "read ", "list "];
-        if why.contains("deploy init") || !read.iter().any(|call| failed.starts_with(call)) {
-            return Err(format!("it does not open: {why}"));
+        match self.disk.failed() {
+            Some(failed) if !failed.changes && !why.contains("deploy init") => Ok(()),
+            _ => Err(format!("it does not open: {why}")),
         }
-        Ok(())
     }
 
     /// Does one change after another. Gives why one was refused; then it may be there or not, unless
