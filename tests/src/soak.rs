@@ -81,6 +81,17 @@ impl Random {
         (self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % end
     }
 
+    /// Happens so many times of a hundred.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// A seed for numbers of their own, so that what is drawn here does not depend on how many are
+    /// drawn there.
+    pub fn next_seed(&mut self) -> u64 {
+        self.below(1 << 31)
+    }
+
     /// One of them.
     pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         let at = usize::try_from(self.below(all.len() as u64)).unwrap();

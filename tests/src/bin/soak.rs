@@ -18,6 +18,8 @@ const SUITES: &[&str] = &[
     "pairs",
     "reference",
     "torn",
+    "power_cut",
+    "failing_disk",
 ];
 
 fn main() -> ExitCode {
