@@ -65,7 +65,7 @@ impl Trial {
     ) -> Result<(), String> {
         worker.order(&Order::Open(folder(&self.disk), self.target));
         match self.answer(worker)? {
-            Some(Answer::Opened { id, .. }) => self.id = id,
+            Some(Answer::Opened { .. }) => {}
             Some(Answer::Refused(why)) if fault.is_some() => {
                 self.tally.one("it did not open");
                 return self.may_refuse(&why);

@@ -122,6 +122,12 @@ impl Trial {
             Event::Said(Answer::Done(0)) => {}
             other => panic!("no store: {other:?}"),
         }
+        // Once, so that its id is known, and its keys are found in the keyring however a round ends.
+        worker.order(&Order::Open(folder(&disk), target));
+        let id = match worker.event() {
+            Event::Said(Answer::Opened { id, .. }) => id,
+            other => panic!("no store: {other:?}"),
+        };
         drop(worker);
         disk.go_on();
         let admin = match target {
@@ -135,7 +141,7 @@ impl Trial {
             groups: Groups::from([(ADMIN.into(), vec![admin])]),
             under_way: BTreeMap::new(),
             fresh: 0,
-            id: String::new(),
+            id,
         }
     }
 
@@ -161,10 +167,7 @@ impl Trial {
     fn open(&mut self, worker: &mut Worker) -> Result<bool, String> {
         worker.order(&Order::Open(folder(&self.disk), self.target));
         match self.answer(worker)? {
-            Some(Answer::Opened { found, id }) => {
-                self.id = id;
-                self.count_found(&found);
-            }
+            Some(Answer::Opened { found, .. }) => self.count_found(&found),
             None | Some(Answer::Refused(_)) if self.disk.is_off() => {
                 self.tally.one("cut while it was opened");
                 return Ok(false);
@@ -297,12 +300,14 @@ impl Trial {
         heard
     }
 
-    /// A worker that was killed has left its root key in the keyring.
+    /// A worker that was killed has left its root keys in the keyring.
     fn forget_keys(&self) {
-        let generations = self.groups[ADMIN].iter().map(World::generation);
-        let last = generations.max().unwrap_or(0);
-        for generation in last.saturating_sub(2)..=last + 1 {
-            let _ = sys::keyring::remove(&format!("deploy-secrets:{}:{generation}", self.id));
+        let store = format!("deploy-secrets:{}:", self.id);
+        let keys = std::fs::read_to_string("/proc/keys").unwrap_or_default();
+        for words in keys.lines().flat_map(str::split_whitespace) {
+            if words.starts_with(&store) {
+                let _ = sys::keyring::remove(words.trim_end_matches(':'));
+            }
         }
     }
 }

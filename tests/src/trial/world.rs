@@ -108,12 +108,6 @@ impl World {
         self.slots.keys().copied().collect()
     }
 
-    /// The root key's number; 0 where there is none.
-    #[must_use]
-    pub fn generation(&self) -> u32 {
-        self.generation
-    }
-
     /// What it is after a change that went well.
     #[must_use]
     pub fn after(&self, op: &Op) -> Self {
