@@ -125,7 +125,7 @@ impl Beside<'_> {
                 .with_context(cannot)?;
             // From here on the restored store is in place, and the name beside is the old one's.
             self.is_placed = true;
-            let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+            let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
             let aside = self.places.named(&format!("replaced-{time}"));
             let flags = RenameFlags::NOREPLACE;
             renameat_with(CWD, &self.path, CWD, &aside, flags).with_context(|| {
