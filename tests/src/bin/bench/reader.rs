@@ -66,6 +66,8 @@ pub enum Order {
     Stalls { path: String },
 }
 
+/// Between two reads of who waits for a denial.
+const PAUSE: std::time::Duration = std::time::Duration::from_micros(10);
 /// An open that takes longer is told of.
 const LONG: u64 = 1_000_000;
 
@@ -129,7 +131,10 @@ fn obey(order: Order, lines: &Receiver<String>) {
             let reads = || rustix::io::pread(&held, &mut [0; 64], 0).is_ok();
             assert!(reads());
             say("held");
-            while reads() {}
+            // Not without a pause: it would take a processor from those whom it measures.
+            while reads() {
+                std::thread::sleep(PAUSE);
+            }
             say(now());
         }
         Order::Heard { path } => {
