@@ -23,6 +23,7 @@ mod stage;
 mod stalls;
 mod start;
 mod throughput;
+mod tricks;
 mod writes;
 
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, inotify};
 use serde::{Deserialize, Serialize};
 use tests::readers::now;
 
-use crate::pin;
+use crate::{pin, tricks};
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -51,9 +51,11 @@ pub enum Order {
         threads: u32,
         processes: u32,
     },
-    /// Opens without end, on a thread, until the next line: that is answered with how many.
+    /// Opens, or does each of [`tricks`], without end, on a thread, until the next line: that is
+    /// answered with how many.
     Flood {
         path: String,
+        tricks: bool,
         /// As fast as it goes without.
         per_second: Option<u32>,
     },
@@ -118,10 +120,14 @@ fn obey(order: Order, lines: &Receiver<String>) {
             processes,
             ..
         } => say(by_processes(&path, opens, processes)),
-        Order::Flood { path, per_second } => {
+        Order::Flood {
+            path,
+            tricks,
+            per_second,
+        } => {
             let ends = Arc::new(AtomicBool::new(false));
             let told = Arc::clone(&ends);
-            let flood = std::thread::spawn(move || flood(&path, per_second, &told));
+            let flood = std::thread::spawn(move || flood(&path, tricks, per_second, &told));
             lines.recv().unwrap();
             ends.store(true, Ordering::Relaxed);
             say(flood.join().unwrap());
@@ -253,7 +259,7 @@ pub fn opens(path: &str, opens: &str) {
     (0..opens.parse::<u32>().unwrap()).for_each(|_| open_read_close(path));
 }
 
-fn flood(path: &str, per_second: Option<u32>, ends: &AtomicBool) -> u64 {
+fn flood(path: &str, tricks: bool, per_second: Option<u32>, ends: &AtomicBool) -> u64 {
     let start = Instant::now();
     let count = AtomicU64::new(0);
     while !ends.load(Ordering::Relaxed) {
@@ -262,7 +268,11 @@ fn flood(path: &str, per_second: Option<u32>, ends: &AtomicBool) -> u64 {
             let due = Duration::from_secs(1) * u32::try_from(done).unwrap() / per_second;
             std::thread::sleep(due.saturating_sub(start.elapsed()));
         }
-        open_read_close(path);
+        if tricks {
+            tricks::all(path, done);
+        } else {
+            open_read_close(path);
+        }
     }
     count.into_inner()
 }
