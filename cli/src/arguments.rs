@@ -123,6 +123,20 @@ fn takes_a_value(words: &[impl AsRef<OsStr>]) -> bool {
     plain.any(|word| word == "secret") && plain.any(|word| word == "set" || word == "rotate")
 }
 
+/// Where the store is, for verbs that look at it themselves.
+#[derive(Debug, Args)]
+pub struct StateDir {
+    /// Folder of the store
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DEPLOY_STATE_DIR",
+        hide_env_values = true,
+        default_value = "/var/lib/deploy-secrets"
+    )]
+    pub state_dir: PathBuf,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

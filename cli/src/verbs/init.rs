@@ -13,6 +13,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use zeroize::Zeroizing;
 
 use super::{exit_code, installed};
+use crate::arguments::StateDir;
 use crate::context::{Context, require_root};
 use crate::failure::Failure;
 use crate::{prompt, value};
@@ -30,15 +31,8 @@ const LONGEST_PASSPHRASE: usize = 4096;
     deploy init\n  \
     deploy init --state-dir /srv/secrets --user secretsd --passphrase")]
 pub struct Init {
-    /// Folder of the store; made, if it is not there
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "DEPLOY_STATE_DIR",
-        hide_env_values = true,
-        default_value = "/var/lib/deploy-secrets"
-    )]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    store: StateDir,
     /// secretsd's user: a name, a number, or UID:GID; not root
     #[arg(
         long,
@@ -72,8 +66,8 @@ enum Cipher {
 
 pub fn init(args: &Init, context: &Context) -> Result<ExitCode> {
     require_root("init")?;
-    let state_dir = std::path::absolute(&args.state_dir)
-        .with_context(|| format!("cannot find {}", args.state_dir.display()))?;
+    let state_dir = std::path::absolute(&args.store.state_dir)
+        .with_context(|| format!("cannot find {}", args.store.state_dir.display()))?;
     let program = match &args.secretsd {
         Some(program) => std::path::absolute(program)?,
         None => installed("secretsd")?,

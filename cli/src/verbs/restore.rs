@@ -15,6 +15,7 @@ use self::place::Places;
 use self::which::At;
 use super::backup::{facts_of, progress};
 use super::exit_code;
+use crate::arguments::StateDir;
 use crate::context::{Context, require_root};
 use crate::failure::Failure;
 use crate::offline::{self, Opening};
@@ -39,15 +40,8 @@ pub struct Restore {
     /// newest one that was made until then. A backup is of one moment and holds no other
     #[arg(long, value_name = "VERSION|TIME", value_parser = which::at)]
     at: Option<At>,
-    /// Folder of the store
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "DEPLOY_STATE_DIR",
-        hide_env_values = true,
-        default_value = "/var/lib/deploy-secrets"
-    )]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    store: StateDir,
     /// Restore although what was listed comes back or is lost
     #[arg(long)]
     accept: bool,
@@ -60,8 +54,8 @@ pub struct Restore {
 
 pub fn restore(args: &Restore, context: &Context) -> Result<ExitCode> {
     require_root("restore")?;
-    let state_dir = state_dir(&args.state_dir)
-        .with_context(|| format!("cannot find {}", args.state_dir.display()))?;
+    let state_dir = state_dir(&args.store.state_dir)
+        .with_context(|| format!("cannot find {}", args.store.state_dir.display()))?;
     // Before anything is asked for: a store in use is not to be replaced.
     let places = Places::take(&state_dir)?;
     let chosen = which::choose(&args.file, args.at.as_ref(), &args.opening, context)?;

@@ -6,7 +6,6 @@ mod finding;
 mod host;
 mod mounts;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -14,6 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::finding::{Finding, Severity};
+use crate::arguments::StateDir;
 use crate::context::Context;
 
 /// Look for what is wrong, and print the command that mends it
@@ -30,15 +30,8 @@ pub struct Doctor {
     /// which is gone has left while no service runs
     #[arg(long)]
     repair: bool,
-    /// Folder of the store
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "DEPLOY_STATE_DIR",
-        hide_env_values = true,
-        default_value = "/var/lib/deploy-secrets"
-    )]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    store: StateDir,
 }
 
 /// All that was found.
@@ -74,7 +67,7 @@ fn look(args: &Doctor, context: &Context) -> Vec<Finding> {
     let run_dir = &context.run_dir;
     let (mut findings, status) = daemon::look(run_dir);
     findings.extend(mounts::look(run_dir));
-    findings.extend(files::look(run_dir, &args.state_dir, status.as_ref()));
-    findings.extend(host::look(&[&args.state_dir, run_dir.path()]));
+    findings.extend(files::look(run_dir, &args.store.state_dir, status.as_ref()));
+    findings.extend(host::look(&[&args.store.state_dir, run_dir.path()]));
     findings
 }
