@@ -1,7 +1,8 @@
 //! `make soak`: the long forms of the suites that go in rounds, and docs/reliability.md with what they
 //! found. What stands there from `## Findings` on is written by hand, and stays.
 //!
-//! `SOAK=10 make soak` goes a tenth of the way.
+//! `SOAK=10 make soak` goes a tenth of the way; `target/debug/soak SUITE...` plays these alone, and the
+//! page has them alone.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
@@ -29,7 +30,11 @@ fn main() -> ExitCode {
     let counts = tempfile::NamedTempFile::new().unwrap();
     let mut verdicts = String::new();
     let mut all_hold = true;
+    let asked: Vec<String> = std::env::args().skip(1).collect();
     for suite in SUITES {
+        if !asked.is_empty() && !asked.iter().any(|one| one == suite) {
+            continue;
+        }
         // Those that are known not to hold are tried too, and do not count.
         for (kind, more) in [("holds", None), ("not yet", Some("--ignored"))] {
             let start = Instant::now();
