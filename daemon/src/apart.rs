@@ -24,7 +24,7 @@ fn gone() -> ! {
     std::process::exit(1)
 }
 
-/// What it does, with as few rights as secretsd.
+/// What it does, without a privilege, as secretsd; with no file of its own to keep it to.
 pub(crate) fn run() -> anyhow::Result<()> {
     harden()?;
     refuse_privileges()?;

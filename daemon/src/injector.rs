@@ -96,16 +96,17 @@ impl Injector {
     }
 
     /// It has handed its connections over by this link, and learns what an earlier one may not have:
-    /// with `all` the versions that it tells services, unless the store is sealed.
-    pub fn serves(&self, link: &Link, all: Option<Vec<NameVersion>>) {
+    /// with `all` the versions that it tells services, unless the store is sealed. What changes from
+    /// here on is told by the link, and what changed before is in `all`, which is asked for now.
+    pub fn serves(&self, link: &Link, all: impl FnOnce() -> Option<Vec<NameVersion>>) {
         lock(&self.state).link = Some(link.clone());
-        let mut letter = match all {
+        let mut letter = match all() {
             Some(all) => Letter::of_versions(all, true),
             None => Letter::default(),
         };
         let kept = std::mem::take(&mut *lock(&self.kept));
-        letter.keep(kept.late);
-        letter.keep(kept.unsent);
+        letter.keep(kept.late.without_versions());
+        letter.keep(kept.unsent.without_versions());
         self.send(letter);
     }
 

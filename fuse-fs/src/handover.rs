@@ -6,6 +6,7 @@
 //! | 4 | 4 | the connection's number, random; never 0 |
 //! | 8 | | the INIT message as the kernel sent it; its first four bytes are its length |
 //! | 65536 | 4096 | requests under way, see `inflight` |
+//! | 131072 | | what is being changed, see secretsd's `host::untold` |
 //!
 //! `DSF1`, of earlier versions: INIT follows at offset 4, and the number is 0. All numbers are in the
 //! host's byte order.

@@ -290,6 +290,20 @@ fn what_is_shown_cannot_be_unlinked() {
 }
 
 #[test]
+fn what_an_instance_had_open_is_read_by_nobody_after_its_end() {
+    let host = Host::start();
+    host.set("a", "one");
+    host.grant(&["a"]);
+    host.make(&["a"], &[("level", "debug")]);
+    // Passed on, or kept by whoever else has it: it has read what the kernel has cached.
+    let held = [host.secret("a"), host.config("level")].map(|path| File::open(path).unwrap());
+    held.iter().for_each(|file| drop(head(file).unwrap()));
+    host.views.end(7);
+    let read: Vec<_> = held.iter().map(head).filter(Result::is_ok).collect();
+    assert_eq!(read, []);
+}
+
+#[test]
 fn an_ended_instance_is_gone() {
     let host = Host::start();
     host.set("a", "one");

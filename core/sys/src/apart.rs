@@ -57,8 +57,8 @@ impl Apart {
     }
 
     /// Has a job done, of [`JOB_MAX`] bytes at most and one at least, on a descriptor. Takes as long
-    /// as the job; any number of threads may ask at once. While no descriptor is free, here or there,
-    /// it waits for one: what must be done must not fail for that. Gives what the job made.
+    /// as the job; any number of threads may ask at once. While there is no descriptor or no memory
+    /// for it, here or there, it waits: what must be done must not fail for that. Gives what the job made.
     ///
     /// # Errors
     /// Of the job itself, or it is too long.
@@ -73,7 +73,10 @@ impl Apart {
                 Err(Errno::PIPE | Errno::CONNRESET) => (self.gone)(),
                 // Without an answer, the other side had no room for it.
                 Ok(None) if self.has_ended() => (self.gone)(),
-                Ok(None) | Err(Errno::MFILE | Errno::NFILE | Errno::TOOMANYREFS) => {
+                Ok(None)
+                | Err(
+                    Errno::MFILE | Errno::NFILE | Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM,
+                ) => {
                     std::thread::sleep(PAUSE);
                 }
                 Err(errno) => return Err(errno),

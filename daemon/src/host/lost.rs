@@ -27,9 +27,12 @@ impl Host {
     /// store is sealed nobody knows which versions there are, and nothing can be revoked: after the
     /// unseal.
     pub(super) fn forget_lost(&self, lost: Lost) {
+        // An unseal must not come between.
+        let mut sealed = lock(&self.lost);
         let Some(newest) = self.newest(lost.tree) else {
-            return lock(&self.lost).push(lost);
+            return sealed.push(lost);
         };
+        drop(sealed);
         for record in &lost.records {
             let entries = record.entries.iter();
             for entry in entries.filter(|entry| entry.tree == lost.tree) {
@@ -46,7 +49,7 @@ impl Host {
                 let forgotten =
                     fuse_fs::forget_versions(&lost.device, instance, entry.number, last);
                 if let Err(error) = forgotten {
-                    return log::error!(
+                    log::error!(
                         "what instance {instance} of {service} has open of a lost connection stays \
                          readable: {error}; end the service to be sure"
                     );

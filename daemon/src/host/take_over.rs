@@ -204,7 +204,7 @@ fn take_over(
     for (number, entries) in grown {
         ask(link, &ToInjector::Entries { number, entries })?;
     }
-    host.injector.serves(link, host.all_at());
+    host.injector.serves(link, || host.all_at());
     host.tell_what_is_untold();
     host.injector.take_over_is_complete();
     Ok(())

@@ -67,8 +67,13 @@ impl Letter {
         targets.filter_map(RingTarget::instance).collect()
     }
 
-    /// Adds one that is at least as new. Versions are left out: the next injector is told all.
+    /// Adds one that is at least as new.
     pub fn keep(&mut self, newer: Letter) {
+        if newer.all_versions {
+            self.versions.clear();
+            self.all_versions = true;
+        }
+        self.versions.extend(newer.versions);
         self.entries.extend(newer.entries);
         for (kept, more) in [
             (&mut self.unlinks, newer.unlinks),
@@ -81,6 +86,15 @@ impl Letter {
                     kept.pop_first();
                 }
             }
+        }
+    }
+
+    /// Without versions: whoever gets it is told all.
+    pub fn without_versions(self) -> Letter {
+        Letter {
+            versions: Vec::new(),
+            all_versions: false,
+            ..self
         }
     }
 

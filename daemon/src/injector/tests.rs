@@ -40,7 +40,7 @@ fn served(dir: &Path, gate: &Arc<Mutex<()>>) -> (Injector, Receiver<ToInjector>)
     let (said, heard) = channel();
     injector(&socket, said, Arc::clone(gate));
     let injector = Injector::new(socket.clone());
-    injector.serves(&Link::connect(&socket).unwrap(), None);
+    injector.serves(&Link::connect(&socket).unwrap(), || None);
     (injector, heard)
 }
 
@@ -116,7 +116,7 @@ fn who_is_late_is_named_and_told_by_the_next_injector_unless_he_has_caught_up() 
     let (said, heard) = channel();
     let _listener = late_injector(&socket, said);
     let injector = Injector::new(socket.clone());
-    injector.serves(&Link::connect(&socket).unwrap(), None);
+    injector.serves(&Link::connect(&socket).unwrap(), || None);
     let mut change = ring("1/a");
     change.rings.extend(ring("2/a").rings);
     assert_eq!(injector.pass_on(change, Vec::new()), BTreeSet::from([1]));
@@ -129,10 +129,10 @@ fn who_is_late_is_named_and_told_by_the_next_injector_unless_he_has_caught_up() 
         assert_eq!(paths(heard.recv().unwrap()), expected);
     }
     // The next one: what the one before owed, and nothing that it did.
-    injector.serves(&Link::connect(&socket).unwrap(), None);
+    injector.serves(&Link::connect(&socket).unwrap(), || None);
     assert_eq!(paths(heard.recv().unwrap()), ["1/a", "1/b"]);
     injector.caught_up(&[1]);
-    injector.serves(&Link::connect(&socket).unwrap(), None);
+    injector.serves(&Link::connect(&socket).unwrap(), || None);
     assert!(heard.try_recv().is_err());
 }
 
@@ -147,7 +147,7 @@ fn rings_wait_for_an_injector_that_is_away() {
     }
     let (said, heard) = channel();
     let _listener = late_injector(&socket, said);
-    injector.serves(&Link::connect(&socket).unwrap(), None);
+    injector.serves(&Link::connect(&socket).unwrap(), || None);
     assert_eq!(paths(heard.recv().unwrap()), ["2/a", "2/b"]);
 }
 
@@ -196,7 +196,7 @@ fn entries_that_nobody_took_go_to_the_next_injector() {
     injector_.pass_on(grown, Vec::new());
     let (said, heard) = channel();
     injector(&socket, said, Arc::default());
-    injector_.serves(&Link::connect(&socket).unwrap(), None);
+    injector_.serves(&Link::connect(&socket).unwrap(), || None);
     match heard.recv().unwrap() {
         ToInjector::Entries { number, entries } => {
             assert_eq!((number, entries), (7, vec![entry]));

@@ -110,7 +110,7 @@ impl Views {
     /// Every inode that the kernel may hold of a tree.
     pub(super) fn all_live(&self, state: &State, tree: Tree) -> Vec<Ino> {
         let mut inodes = Vec::new();
-        for (number, instance) in &state.instances {
+        for instance in state.instances.values() {
             match tree {
                 Tree::Secret => {
                     for slot in 0..instance.slots.len() {
@@ -119,15 +119,20 @@ impl Views {
                         inodes.extend(self.live_versions(instance, slot, newest));
                     }
                 }
-                Tree::Config => {
-                    inodes.extend(self.config_inodes.of_instance(*number));
-                    inodes.extend(instance.config.list().filter_map(|key| {
-                        let (entry, version) = instance.config.find(key)?;
-                        Some(Ino::new(*number, entry, version))
-                    }));
-                }
+                Tree::Config => inodes.extend(self.live_configs(instance)),
             }
         }
+        inodes
+    }
+
+    /// Every inode that the kernel may hold of an instance's configuration.
+    pub(super) fn live_configs(&self, instance: &Instance) -> Vec<Ino> {
+        let number = instance.key.number;
+        let mut inodes = self.config_inodes.of_instance(number);
+        inodes.extend(instance.config.list().filter_map(|key| {
+            let (entry, version) = instance.config.find(key)?;
+            Some(Ino::new(number, entry, version))
+        }));
         inodes
     }
 

@@ -139,11 +139,30 @@ impl Views {
         self.pins.expire(&self.store);
     }
 
-    /// An instance has ended.
+    /// An instance has ended. Somebody else may have been given a descriptor of its: no later revoke
+    /// knows of that, so nothing stays in the kernel's caches.
     pub fn end(&self, number: u32) {
         let _changing = lock(&self.changing);
-        write(&self.state).instances.remove(&number);
+        let (secret, config) = {
+            let mut state = write(&self.state);
+            let Some(instance) = state.instances.remove(&number) else {
+                return;
+            };
+            let of_slot = |slot: usize| {
+                let newest = state.newest.get(&instance.slots[slot].name);
+                let newest = newest.map_or(0, |newest| newest.version.number);
+                self.live_versions(&instance, slot, newest)
+            };
+            (
+                (0..instance.slots.len())
+                    .flat_map(of_slot)
+                    .collect::<Vec<_>>(),
+                self.live_configs(&instance),
+            )
+        };
         self.wait_for_handlers();
+        self.forget_inodes(Tree::Secret, &secret);
+        self.forget_inodes(Tree::Config, &config);
         self.going.end_all(number);
         for tree in [Tree::Secret, Tree::Config] {
             self.inodes(tree).end(&self.store, number);

@@ -18,12 +18,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MoveMountFlags;
 use sys::lock::lock;
 
+use super::daemon::Held;
+
 use crate::mounts::{Mounts, SOURCE_PREFIX};
 use crate::run_dir::RunDir;
 use crate::{clean, folders, notify};
 
 /// In this order they go to secretsd.
-pub(super) const NAMES: [&str; 3] = ["secret", "config", "operator"];
+pub(super) const NAMES: [&str; 3] = ["secret", "config", OPERATOR];
+const OPERATOR: &str = "operator";
 
 /// One connection. The kernel keeps it as long as any process holds `dev`.
 #[derive(Debug)]
@@ -76,12 +79,16 @@ impl Connections {
         &self,
         run_dir: &RunDir,
         lost: &Lost,
+        held: &Held,
     ) -> io::Result<Option<(Connections, BTreeSet<&'static str>)>> {
         let mut fresh = BTreeSet::new();
         let mut all = self.clone();
         for one in all.0.iter_mut().filter(|one| one.is_lost()) {
             log::warn!("the {} connection was aborted; building it again", one.name);
-            lost.keep(one.name, one.dev.try_clone()?)?;
+            // Of one that nobody has served, nothing is cached; and of the operators' tree nothing ever.
+            if one.name != OPERATOR && held.has(one.name) {
+                lost.keep(one.name, one.dev.try_clone()?)?;
+            }
             *one = make(run_dir, one.name)?;
             fresh.insert(one.name);
         }

@@ -129,6 +129,11 @@ impl Held {
         Ok(())
     }
 
+    /// Has secretsd given one of this name?
+    pub fn has(&self, name: &str) -> bool {
+        lock(&self.0).iter().any(|(other, _)| other == name)
+    }
+
     /// Forgets one: it told of a connection that is gone.
     pub fn forget(&self, name: &str) {
         lock(&self.0).retain(|(other, _)| other != name);

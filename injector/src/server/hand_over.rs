@@ -13,6 +13,8 @@ use super::daemon::ask;
 use super::{Injector, reply};
 use crate::plan::Tree;
 
+/// Of a message's 16 descriptors, seven are of the connections that live.
+const LOST_AT_ONCE: usize = 9;
 /// Between two attempts to hand over.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -37,12 +39,23 @@ impl Injector {
     }
 
     fn hand_over(&self, link: Link) -> Result<(), String> {
+        loop {
+            self.hand_some_over(link.clone())?;
+            if self.lost.names().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn hand_some_over(&self, link: Link) -> Result<(), String> {
         let mut fresh = lock(&self.fresh);
         self.mend(&mut fresh)
             .map_err(|error| format!("cannot build a connection again: {error}"))?;
         let connections = self.connections();
         let held = self.held.copies().map_err(|error| error.to_string())?;
-        let lost = self.lost.copies().map_err(|error| error.to_string())?;
+        let mut lost = self.lost.copies().map_err(|error| error.to_string())?;
+        // The others next: a message takes no more.
+        lost.truncate(LOST_AT_ONCE);
         let (names, mut fds): (Vec<_>, Vec<BorrowedFd<'_>>) = connections
             .devices()
             .map(|(name, fd)| (name.to_owned(), fd))
@@ -71,7 +84,8 @@ impl Injector {
 
     /// Builds lost connections again.
     fn mend(&self, fresh: &mut BTreeSet<&'static str>) -> io::Result<()> {
-        let mended = self.connections().mended(&self.run_dir, &self.lost)?;
+        let connections = self.connections();
+        let mended = connections.mended(&self.run_dir, &self.lost, &self.held)?;
         if let Some((connections, anew)) = mended {
             *write(&self.connections) = Arc::new(connections);
             for name in &anew {

@@ -152,7 +152,9 @@ impl Injector {
         let reply = self.make_views(&record, &service);
         match reply {
             Reply::Made { .. } => self.watch.look_again(),
-            _ => self.end(number),
+            _ if self.end(number) => {}
+            // It has ended meanwhile, perhaps before secretsd had made it.
+            _ => self.daemon.tell(FromInjector::End { number }),
         }
         reply
     }
@@ -268,10 +270,10 @@ impl Injector {
     }
 
     /// Ends an instance: what is mounted goes, secretsd forgets it, and the folders that were made
-    /// for it go with their last user.
-    pub(super) fn end(&self, number: u32) {
+    /// for it go with their last user. False: it is none any more.
+    pub(super) fn end(&self, number: u32) -> bool {
         let Some(one) = lock(&self.instances.live).remove(&number) else {
-            return;
+            return false;
         };
         // Before folders are looked at: a child of the service that still lives has the views mounted.
         if one.supervisor.is_none_or(|s| process::has_ended(&s)) {
@@ -279,6 +281,7 @@ impl Injector {
         }
         self.finish(&one.record);
         log::info!("instance {number} of {} ended", one.record.service);
+        true
     }
 
     /// The same for a record whose process is gone.

@@ -80,7 +80,7 @@ pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
                 }
             };
             match due {
-                Due::End(number) => injector.end(number),
+                Due::End(number) => drop(injector.end(number)),
                 Due::Kill(number) => {
                     injector.kill(number);
                     // Until it is dead it is looked at in each turn; not in a tight loop.

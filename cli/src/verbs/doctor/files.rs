@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use control::calls::StatusReport;
 use injector::run_dir::RunDir;
 
-use super::finding::{Finding, Repair};
+use super::finding::{Finding, Repair, word};
 
 /// Too many to be read by a person are told by their number.
 const NAMED: usize = 3;
@@ -51,7 +51,7 @@ fn mode(about: &'static str, path: &Path, allowed: u32) -> Finding {
                 about,
                 format!("{shown} has mode {mode:04o}, not {allowed:04o}"),
             )
-            .mend(format!("chmod {allowed:04o} {shown}"))
+            .mend(format!("chmod {allowed:04o} {}", word(path)))
             .by(Repair::Mode(path.to_owned(), allowed))
         }
         Ok(_) => Finding::ok(about, format!("{shown} is for whom it should be")),
@@ -84,7 +84,7 @@ fn state(folder: &Path) -> Vec<Finding> {
     if meta.uid() == 0 {
         findings.push(
             Finding::error(about, format!("{shown} is root's, and not secretsd's"))
-                .mend(format!("chown -R deploy-secrets: {shown}")),
+                .mend(format!("chown -R deploy-secrets: {}", word(folder))),
         );
     }
     let (mut open, mut foreign) = (Vec::new(), Vec::new());
@@ -104,14 +104,14 @@ fn state(folder: &Path) -> Vec<Finding> {
     if !foreign.is_empty() {
         findings.push(
             Finding::error(about, format!("of another user: {}", named(&foreign)))
-                .mend(format!("chown -R --reference={shown} {shown}")),
+                .mend(format!("chown -R --reference={0} {0}", word(folder))),
         );
     }
     for (path, mode) in open {
         findings.push(
             Finding::error(about, format!("{} is open to others", path.display()))
-                .mend(format!("chmod go= {}", path.display()))
-                .by(Repair::Mode(path, mode)),
+                .mend(format!("chmod go= {}", word(&path)))
+                .by(Repair::ModeOf(meta.uid(), path, mode)),
         );
     }
     if findings.is_empty() {
@@ -157,8 +157,7 @@ fn key_file(path: &Path, slot: &str) -> Finding {
     match fs::metadata(path) {
         Ok(meta) if extra(&meta, 0o600) != 0 => {
             Finding::error(about, format!("the key file {shown} is open to others"))
-                .mend(format!("chmod 0600 {shown}"))
-                .by(Repair::Mode(path.to_owned(), 0o600))
+                .mend(format!("chmod 0600 {}", word(path)))
         }
         Ok(_) => Finding::ok(about, format!("the key file {shown} is there")),
         Err(error) => Finding::warning(

@@ -1,14 +1,15 @@
 //! What was found, how bad it is, and what mends it.
 
 use std::fmt;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use serde::Serialize;
 
 use crate::failure::printable;
@@ -54,7 +55,10 @@ pub struct Finding {
 /// What can be done without a question.
 #[derive(Debug)]
 pub enum Repair {
+    /// Of a file in a folder of root's.
     Mode(PathBuf, u32),
+    /// Of a file that its owner, the user of this number, may put a link in place of at any moment.
+    ModeOf(u32, PathBuf, u32),
     /// Of a keeper that is gone, in its run folder.
     Clean(PathBuf),
 }
@@ -63,6 +67,15 @@ impl Repair {
     fn run(&self) -> io::Result<()> {
         match self {
             Repair::Mode(path, mode) => fs::set_permissions(path, Permissions::from_mode(*mode)),
+            Repair::ModeOf(uid, path, mode) => {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let no_links = ResolveFlags::NO_SYMLINKS;
+                let file = File::from(openat2(CWD, path, flags, Mode::empty(), no_links)?);
+                if file.metadata()?.uid() != *uid {
+                    return Err(io::Error::other("it is another user's"));
+                }
+                file.set_permissions(Permissions::from_mode(*mode))
+            }
             Repair::Clean(run_dir) => injector::clean(run_dir, false).map_err(io::Error::other),
         }
     }
@@ -135,6 +148,17 @@ impl fmt::Display for Finding {
     }
 }
 
+/// A path as a word of a shell's.
+pub fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(is_plain) && !text.starts_with('-') {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// What `ask` gives, if it does so in time: it may wait for somebody who is dead, and is left behind
 /// then.
 pub fn within<T: Send + 'static>(
@@ -157,6 +181,12 @@ mod tests {
         assert_eq!(within(Duration::ZERO, move || waits.recv()), None);
         drop(never);
         assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
+    }
+
+    #[test]
+    fn a_path_is_one_word_whatever_is_in_it() {
+        assert_eq!(word(Path::new("/a/b.key")), "/a/b.key");
+        assert_eq!(word(Path::new("/a'; rm -rf /")), r"'/a'\''; rm -rf /'");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The master mounts, and the views of the instances. What is mounted where says the kernel, which
 //! asks no file system; whether somebody answers is asked by a process that can be left behind.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,7 +26,11 @@ pub fn look(run_dir: &RunDir) -> Vec<Finding> {
         Ok(mounts) => mounts,
         Err(error) => return vec![Finding::error(about, format!("no mount table: {error}"))],
     };
-    let running = supervisor::ps(run_dir.path()).unwrap_or_default();
+    let running = match supervisor::ps(run_dir.path()) {
+        Ok(running) => running,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return vec![Finding::error("instances", error.to_string())],
+    };
     let masters = [
         run_dir.views().join("secret"),
         run_dir.views().join("config"),
@@ -38,8 +43,9 @@ pub fn look(run_dir: &RunDir) -> Vec<Finding> {
         findings.push(finding);
         dead |= is_dead;
     }
-    let keeper_lives = keeper_lives(run_dir);
-    if !keeper_lives && dead && running.is_empty() {
+    let nobody_keeps =
+        !keeper_lives(run_dir) && UnixStream::connect(run_dir.inject_socket()).is_err();
+    if nobody_keeps && dead && running.is_empty() {
         findings.push(
             Finding::error(about, "a keeper that is gone has left them")
                 .mend(format!(
