@@ -1,0 +1,465 @@
+//! A small store as bytes, what of it must be read, and what is asked of each damage to it.
+#![allow(clippy::unwrap_used, dead_code, missing_docs)]
+
+pub mod journal;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, Once};
+
+use model::{FieldName, Grant, Pins};
+use store::{
+    ConfigMeta, Denied, InitOptions, NewSlot, SecretMeta, SlotInfo, Store, Unlock, UnsealReport,
+};
+
+use crate::common::*;
+
+/// All files of a folder.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image(pub BTreeMap<PathBuf, Vec<u8>>);
+
+impl Image {
+    pub fn of(dir: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![dir.to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(dir).unwrap().to_path_buf();
+                    files.insert(name, fs::read(path).unwrap());
+                }
+            }
+        }
+        Self(files)
+    }
+
+    pub fn write(&self, dir: &Path) {
+        for (name, bytes) in &self.0 {
+            put(&dir.join(name), bytes);
+        }
+    }
+
+    /// The only file whose path has this in it.
+    pub fn name(&self, part: &str) -> PathBuf {
+        let mut found = self
+            .0
+            .keys()
+            .filter(|name| name.to_str().unwrap().contains(part));
+        let name = found.next().unwrap_or_else(|| panic!("no {part}"));
+        assert_eq!(found.next(), None, "{part}");
+        name.clone()
+    }
+
+    pub fn bytes(&mut self, part: &str) -> &mut Vec<u8> {
+        let name = self.name(part);
+        self.0.get_mut(&name).unwrap()
+    }
+
+    /// Takes away what has this in its path, and gives it.
+    pub fn take(&mut self, part: &str) -> Self {
+        let all = std::mem::take(&mut self.0);
+        let (taken, left) = all
+            .into_iter()
+            .partition(|(name, _)| name.to_str().unwrap().contains(part));
+        self.0 = left;
+        Self(taken)
+    }
+
+    /// With the files of another that have this in their path in place of its own.
+    pub fn with(&self, part: &str, of: &Self) -> Self {
+        let mut mixed = self.clone();
+        mixed.take(part);
+        mixed.0.extend(of.clone().take(part).0);
+        mixed
+    }
+}
+
+/// Zeros at the end are not written: a journal is mostly those.
+fn put(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
+    file.write_all(&bytes[..used]).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+}
+
+/// Everything that a store gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    pub id: String,
+    /// Generation and transaction: what a backup calls its version.
+    pub at: (u32, u64),
+    secrets: Vec<SecretMeta>,
+    values: Vec<(String, u32, Option<FieldName>, Result<Vec<u8>, String>)>,
+    grants: Vec<(String, Grant)>,
+    permits: Vec<(&'static str, &'static str, Option<Denied>)>,
+    configs: Vec<(ConfigMeta, String)>,
+    pub slots: Vec<SlotInfo>,
+}
+
+const SERVICES: [&str; 3] = ["web", "api", "nobody"];
+const SECRETS: [&str; 4] = ["db", "tls", "once", "gone"];
+
+impl Picture {
+    pub fn of(store: &Store, generation: u32) -> Self {
+        let op = operator();
+        let secrets = store.list(&op, "").unwrap();
+        let mut values = Vec::new();
+        for meta in &secrets {
+            let permit = all_of(store, meta.name.as_str());
+            assert_eq!(&store.secret(&permit).unwrap(), meta);
+            for version in &meta.versions {
+                for (field, _) in &version.sizes {
+                    let value = store
+                        .open_value(&permit, version.number, field.as_ref())
+                        .map(|value| value.to_vec())
+                        .map_err(|error| error.to_string());
+                    values.push((meta.name.to_string(), version.number, field.clone(), value));
+                }
+            }
+        }
+        let permits = SERVICES.iter().flat_map(|of| {
+            let asked = SECRETS.iter().map(|name| (*of, *name));
+            asked.map(|(of, name)| (of, name, ask(store, of, name).err()))
+        });
+        let config = |meta: ConfigMeta| {
+            let data = store.config_get(&op, &meta.name).map(|config| config.data);
+            (meta, format!("{data:?}"))
+        };
+        let listed = store.config_list(&op, "").unwrap();
+        let grants = store.grants(&op, None).unwrap().into_iter();
+        Self {
+            id: store.id().to_string(),
+            at: (generation, store.status().last_seq),
+            values,
+            grants: grants
+                .map(|one| (one.service.to_string(), one.grant))
+                .collect(),
+            permits: permits.collect(),
+            configs: listed.into_iter().map(config).collect(),
+            slots: store.slot_list(&op).unwrap(),
+            secrets,
+        }
+    }
+}
+
+/// A store at some moments of its life, each closed cleanly. In all of them but the first the root
+/// key is of generation 2; in the last two there is a second snapshot.
+pub struct Life {
+    pub moments: Vec<(Image, Picture)>,
+}
+
+impl Life {
+    pub fn last(&self) -> (&Image, &Picture) {
+        let (image, truth) = self.moments.last().unwrap();
+        (image, truth)
+    }
+}
+
+pub fn life(first: NewSlot, unlock: &dyn Fn() -> Unlock) -> Life {
+    watch_panics();
+    let folder = Work::new();
+    let dir = folder.0.path().join("state");
+    let cipher = store::Cipher::default();
+    Store::init(
+        &dir,
+        InitOptions {
+            cipher,
+            slot: first,
+        },
+    )
+    .unwrap();
+    let op = operator();
+    let mut moments = Vec::new();
+    let mut moment = |act: &dyn Fn(&Store)| {
+        let store = Store::open(&dir).unwrap();
+        store.unseal(unlock()).unwrap();
+        act(&store);
+        while store.status().records.unwrap().index_behind > 0 {
+            std::thread::yield_now();
+        }
+        let store::State::Unsealed { generation } = store.state() else {
+            panic!("sealed");
+        };
+        let picture = Picture::of(&store, generation);
+        store.close();
+        drop(store);
+        moments.push((Image::of(&dir), picture));
+    };
+    moment(&|store| {
+        store
+            .create(
+                &op,
+                &secret("db"),
+                single("one"),
+                Some(2),
+                &[service("web")],
+            )
+            .unwrap();
+        store.rotate(&op, &secret("db"), single("two")).unwrap();
+        let both = fields(&[("cert", "a certificate"), ("key", "a key")]);
+        store
+            .create(
+                &op,
+                &secret("tls"),
+                both,
+                None,
+                &[service("web"), service("api")],
+            )
+            .unwrap();
+        store
+            .create(&op, &secret("gone"), single("x"), None, &[service("web")])
+            .unwrap();
+        store
+            .delete(&op, &secret("gone"))
+            .unwrap()
+            .commit()
+            .unwrap();
+        store
+            .config_create(&op, &"app".parse().unwrap(), pairs(&[("a", "1")]), false)
+            .unwrap();
+        store.slot_add(&op, file(Some("second.key"))).unwrap();
+    });
+    moment(&|store| {
+        store.rotate_root(&op, &|_, _| {}).unwrap();
+        store
+            .create(&op, &secret("once"), single("o"), Some(0), &[])
+            .unwrap();
+    });
+    moment(&|store| {
+        store.rotate(&op, &secret("db"), single("six")).unwrap();
+        store
+            .grant(&op, &service("api"), &[secret("db")], None, Pins::default())
+            .unwrap();
+    });
+    // A damaged snapshot is written anew: the one way to a second snapshot that needs no waiting.
+    let snapshot = Image::of(&dir).name("/snapshot-");
+    put(&dir.join(snapshot), b"");
+    moment(&|store| {
+        let app = "app".parse().unwrap();
+        store
+            .config_update(&op, &app, pairs(&[("a", "2")]))
+            .unwrap();
+        let both = fields(&[("cert", "another cert."), ("key", "b key")]);
+        store.rotate(&op, &secret("tls"), both).unwrap();
+        store.slot_add(&op, file(Some("third.key"))).unwrap();
+    });
+    moment(&|store| {
+        store.rotate(&op, &secret("db"), single("ten")).unwrap();
+        let revoked = store.revoke(&op, &service("web"), &[secret("tls")]);
+        revoked.unwrap().commit().unwrap();
+    });
+    let store = Store::open(&dir).unwrap();
+    store.unseal(unlock()).unwrap();
+    store.seal();
+    Life { moments }
+}
+
+pub fn by_file() -> Life {
+    life(file(None), &|| Unlock::FileSlots)
+}
+
+/// A folder for tries, in memory where there is room; the keyring forgets what they left in it.
+pub struct Work(pub tempfile::TempDir);
+
+impl Work {
+    pub fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let made = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir());
+        Self(made.unwrap())
+    }
+}
+
+/// How a damaged folder was met.
+#[derive(Debug)]
+pub enum Met {
+    /// It is open, and this is what it gave.
+    Open(Box<Picture>, Box<UnsealReport>),
+    Refused(String),
+}
+
+/// Opens what lies in a folder; closes it again.
+pub fn meet(dir: &Path, unlock: Unlock, when: &str) -> Met {
+    let before = PANICS.lock().unwrap().len();
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        let store = match Store::open(dir) {
+            Ok(store) => store,
+            Err(error) => return Met::Refused(error.to_string()),
+        };
+        match store.unseal(unlock) {
+            Ok(report) => {
+                let picture = Picture::of(&store, report.generation);
+                store.seal();
+                Met::Open(Box::new(picture), Box::new(report))
+            }
+            Err(error) => Met::Refused(error.to_string()),
+        }
+    }));
+    let panics = PANICS.lock().unwrap()[before..].to_vec();
+    assert!(panics.is_empty(), "{when}: {panics:?}");
+    tried.unwrap_or_else(|_| panic!("{when}: it panicked"))
+}
+
+/// Panics anywhere but in a test's own text: in the store, and in threads of sled.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !info
+                .location()
+                .is_some_and(|at| at.file().contains("/tests/"))
+            {
+                PANICS.lock().unwrap().push(info.to_string());
+            }
+            before(info);
+        }));
+    });
+}
+
+/// Tries damages of one image, and counts.
+pub struct Tries<'a> {
+    work: Work,
+    good: &'a Image,
+    truth: &'a Picture,
+    number: u32,
+    pub whole: u32,
+    pub refused: u32,
+}
+
+impl<'a> Tries<'a> {
+    pub fn of((good, truth): (&'a Image, &'a Picture)) -> Self {
+        let (whole, refused, number) = (0, 0, 0);
+        let work = Work::new();
+        Self {
+            work,
+            good,
+            truth,
+            number,
+            whole,
+            refused,
+        }
+    }
+
+    pub fn unlock(&self) -> Unlock {
+        Unlock::FileSlots
+    }
+
+    /// Opens a damaged folder as it is; gives where it lies.
+    pub fn open(&mut self, bad: &Image, when: &str) -> (PathBuf, Met) {
+        // A folder of its own: sled's threads may be at the last one still.
+        let dir = self.work.0.path().join(self.number.to_string());
+        self.number += 1;
+        bad.write(&dir);
+        let met = meet(&dir, self.unlock(), when);
+        (dir, met)
+    }
+
+    /// What is asked of every damage: all of the truth, or a refusal that names the file and the way
+    /// back, and that has destroyed nothing. Gives the refusal.
+    pub fn damage(&mut self, bad: &Image, when: &str) -> Option<String> {
+        let (dir, met) = self.open(bad, when);
+        let refusal = match met {
+            Met::Open(picture, report) => {
+                assert_eq!(&*picture, self.truth, "{when}: {report:?}");
+                self.whole += 1;
+                None
+            }
+            Met::Refused(error) => {
+                self.untouched(&dir, bad, &error, when);
+                self.refused += 1;
+                Some(error)
+            }
+        };
+        fs::remove_dir_all(dir).unwrap();
+        refusal
+    }
+
+    /// A refusal says where and what to do; and once the right bytes are back, all is there.
+    fn untouched(&self, dir: &Path, bad: &Image, error: &str, when: &str) {
+        assert!(error.contains("deploy restore"), "{when}: {error}");
+        let index = |name: &Path| name.to_str().unwrap().contains("/index-");
+        let left = Image::of(dir);
+        for (name, bytes) in bad.0.iter().filter(|(name, _)| !index(name)) {
+            assert!(
+                left.0.get(name) == Some(bytes),
+                "{when}: {} was changed: {error}",
+                name.display()
+            );
+        }
+        for (name, bytes) in &self.good.0 {
+            if bad.0.get(name) != Some(bytes) {
+                put(&dir.join(name), bytes);
+            }
+        }
+        for name in bad.0.keys().filter(|name| !self.good.0.contains_key(*name)) {
+            fs::remove_file(dir.join(name)).unwrap();
+        }
+        match meet(dir, self.unlock(), when) {
+            Met::Open(picture, _) => assert_eq!(&*picture, self.truth, "{when}, mended"),
+            Met::Refused(error) => panic!("{when}, mended: {error}"),
+        }
+    }
+
+    pub fn counts(&self) -> String {
+        format!("{} whole, {} refused", self.whole, self.refused)
+    }
+}
+
+/// So many of a hundred of what there is are tried in the long form; in the short one, `short`.
+pub fn rounds(short: usize, all: usize) -> usize {
+    match std::env::var("SOAK") {
+        Ok(percent) => (all * percent.parse::<usize>().unwrap() / 100).max(short),
+        Err(_) => short,
+    }
+    .min(all)
+}
+
+/// Numbers that nobody chose, from a seed that is printed to be given again.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new() -> Self {
+        let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+        let seed =
+            std::env::var("DAMAGE_SEED").map_or_else(|_| now(), |text| text.parse().unwrap());
+        eprintln!("DAMAGE_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    /// xorshift64*.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
+    }
+
+    /// So many different ones, in no order.
+    pub fn pick<T>(&mut self, mut from: Vec<T>, many: usize) -> Vec<T> {
+        for at in 0..many.min(from.len()) {
+            let other = at + self.below(from.len() - at);
+            from.swap(at, other);
+        }
+        from.truncate(many);
+        from
+    }
+}
