@@ -71,3 +71,32 @@ pub fn records(journal: &[u8]) -> Vec<(Vec<usize>, Vec<usize>)> {
     }
     found
 }
+
+/// Every record of a snapshot: where its own bytes are.
+pub fn snapshot_records(snapshot: &[u8]) -> Vec<Vec<usize>> {
+    let (mut found, mut at) = (Vec::new(), 64);
+    while snapshot[at] != 0xff {
+        assert_eq!(snapshot[at], 1);
+        let length = number::<4>(snapshot, at + 41) as usize;
+        at += 1 + 32 + 8 + 4 + 16;
+        found.push((at..at + length).collect());
+        at += length;
+    }
+    found
+}
+
+/// Two places of the same length change their bytes.
+pub fn swap(bytes: &mut [u8], one: &[usize], other: &[usize]) {
+    assert_eq!(one.len(), other.len());
+    for (one, other) in one.iter().zip(other) {
+        bytes.swap(*one, *other);
+    }
+}
+
+/// Two frames of the same length change places, and each gets the stamps of its new one.
+pub fn swap_frames(journal: &mut [u8], one: &Frame, other: &Frame) {
+    assert_eq!(one.bytes, other.bytes);
+    for offset in (0..one.bytes).filter(|offset| offset % SECTOR >= STAMP) {
+        journal.swap(one.at + offset, other.at + offset);
+    }
+}

@@ -340,6 +340,7 @@ pub struct Tries<'a> {
     work: Work,
     good: &'a Image,
     truth: &'a Picture,
+    passphrase: Option<&'a str>,
     number: u32,
     pub whole: u32,
     pub refused: u32,
@@ -353,14 +354,20 @@ impl<'a> Tries<'a> {
             work,
             good,
             truth,
+            passphrase: None,
             number,
             whole,
             refused,
         }
     }
 
-    pub fn unlock(&self) -> Unlock {
-        Unlock::FileSlots
+    pub fn by_passphrase(self, passphrase: &'a str) -> Self {
+        let passphrase = Some(passphrase);
+        Self { passphrase, ..self }
+    }
+
+    fn unlock(&self) -> Unlock {
+        self.passphrase.map_or(Unlock::FileSlots, by)
     }
 
     /// Opens a damaged folder as it is; gives where it lies.
@@ -376,11 +383,28 @@ impl<'a> Tries<'a> {
     /// What is asked of every damage: all of the truth, or a refusal that names the file and the way
     /// back, and that has destroyed nothing. Gives the refusal.
     pub fn damage(&mut self, bad: &Image, when: &str) -> Option<String> {
+        let truth = self.truth;
+        self.damage_to(bad, when, &mut |picture, report| {
+            assert_eq!(picture, truth, "{when}: {report:?}");
+        })
+    }
+
+    /// The same where something else than the truth may be found; `judge` says whether it may.
+    pub fn damage_to(
+        &mut self,
+        bad: &Image,
+        when: &str,
+        judge: &mut dyn FnMut(&Picture, &UnsealReport),
+    ) -> Option<String> {
         let (dir, met) = self.open(bad, when);
         let refusal = match met {
             Met::Open(picture, report) => {
-                assert_eq!(&*picture, self.truth, "{when}: {report:?}");
+                judge(&picture, &report);
                 self.whole += 1;
+                // Of what was damaged nothing may come back later.
+                if self.whole % 8 == 0 {
+                    self.goes_on(&dir, &picture, when);
+                }
                 None
             }
             Met::Refused(error) => {
@@ -391,6 +415,27 @@ impl<'a> Tries<'a> {
         };
         fs::remove_dir_all(dir).unwrap();
         refusal
+    }
+
+    fn goes_on(&self, dir: &Path, before: &Picture, when: &str) {
+        let store = Store::open(dir).unwrap();
+        store.unseal(self.unlock()).unwrap();
+        let written = store.config_create(
+            &operator(),
+            &"later".parse().unwrap(),
+            pairs(&[("a", "1")]),
+            false,
+        );
+        written.unwrap_or_else(|error| panic!("{when}: {error}"));
+        store.seal();
+        drop(store);
+        let Met::Open(mut after, _) = meet(dir, self.unlock(), when) else {
+            panic!("{when}: it does not open again");
+        };
+        assert_eq!(after.configs.pop().unwrap().0.name.as_str(), "later");
+        assert_eq!(after.at.1, before.at.1 + 1, "{when}");
+        after.at = before.at;
+        assert_eq!(&*after, before, "{when}");
     }
 
     /// A refusal says where and what to do; and once the right bytes are back, all is there.
