@@ -21,10 +21,17 @@ fn is_named(refusal: &str, file: &str) -> bool {
     names.iter().any(|name| refusal.contains(name))
 }
 
+/// Without the numbers of sled's own files.
+fn short(file: &str) -> &str {
+    let name = file.strip_prefix("gen-00000002/").unwrap_or(file);
+    name.split_once("snap.").map_or(name, |_| "index, snap")
+}
+
 #[test]
 fn a_flipped_bit_is_recovered_whole_or_refused_by_name() {
     let life = by_file();
     let mut random = Random::new();
+    let mut counts = Vec::new();
     let (good, _) = life.last();
     for (name, bytes) in &good.0 {
         let mut tries = Tries::of(life.last());
@@ -44,7 +51,7 @@ fn a_flipped_bit_is_recovered_whole_or_refused_by_name() {
                 random.below(8),
             )
         }));
-        let many = rounds(if used < 512 { 60 } else { 150 }, all.len());
+        let many = rounds(if used < 512 { used } else { 300 }, all.len());
         for (at, bit) in random.pick(all, many) {
             let mut bad = good.clone();
             bad.0.get_mut(name).unwrap()[at] ^= 1 << bit;
@@ -53,8 +60,12 @@ fn a_flipped_bit_is_recovered_whole_or_refused_by_name() {
                 assert!(is_named(&refusal, file), "{when}: {refusal}");
             }
         }
-        eprintln!("{file} ({} bytes): {}", bytes.len(), tries.counts());
+        counts.push(format!("{}: {}", short(file), tries.counts()));
     }
+    tell(
+        &format!("bits flipped; {}", counts.join("; ")),
+        Some(random.seed),
+    );
 }
 
 /// All subsets of some parts.
@@ -91,13 +102,17 @@ fn without_the_other_slots_a_damaged_key_file_is_named() {
     bad.take("file-slot.key");
     let refusal = tries.damage(&bad, "missing").unwrap();
     assert!(refusal.contains("file-slot.key"), "{refusal}");
-    eprintln!("the only key file: {}", tries.counts());
+    tell(
+        &format!("the only key file; {}", tries.counts()),
+        Some(random.seed),
+    );
 }
 
 #[test]
 fn a_file_that_was_cut_or_is_missing_is_recovered_whole_or_refused_by_name() {
     let life = by_file();
     let mut random = Random::new();
+    let mut counts = Vec::new();
     let (good, _) = life.last();
     for (name, bytes) in good.0.iter().filter(|(_, bytes)| !bytes.is_empty()) {
         let mut tries = Tries::of(life.last());
@@ -136,15 +151,15 @@ fn a_file_that_was_cut_or_is_missing_is_recovered_whole_or_refused_by_name() {
         }
         let mut bad = good.clone();
         bad.0.remove(name);
-        let when = format!("{file} missing");
-        // Without STORE there is no store: `deploy init` refuses the folder, as it is not empty.
-        if file != "STORE" {
-            if let Some(refusal) = tries.damage(&bad, &when) {
-                assert!(is_named(&refusal, file), "{when}: {refusal}");
-            }
+        if let Some(refusal) = tries.damage(&bad, &format!("{file} missing")) {
+            assert!(is_named(&refusal, file), "{file} missing: {refusal}");
         }
-        eprintln!("{file} cut: {}", tries.counts());
+        counts.push(format!("{}: {}", short(file), tries.counts()));
     }
+    tell(
+        &format!("lengths; {}", counts.join("; ")),
+        Some(random.seed),
+    );
 }
 
 #[test]
@@ -213,9 +228,9 @@ fn two_records_or_frames_that_changed_places_are_seen() {
         }
     }
     assert!(swapped > 0, "none of the index");
-    eprintln!(
-        "records and frames: {}, {swapped} of the index",
-        tries.counts()
+    tell(
+        &format!("records and frames swapped; {}", tries.counts()),
+        None,
     );
 }
 
@@ -237,7 +252,7 @@ fn two_files_that_changed_places_are_seen() {
             }
         }
     }
-    eprintln!("two files: {}", tries.counts());
+    tell(&format!("two files swapped; {}", tries.counts()), None);
 }
 
 /// Whose files the parts of a folder are: never half of one and half of the other.
@@ -279,7 +294,10 @@ fn files_of_another_store_of_the_same_passphrase_are_seen() {
         });
     }
     assert!(tries.whole > 2, "{}", tries.counts());
-    eprintln!("two stores: {}", tries.counts());
+    tell(
+        &format!("files of another store; {}", tries.counts()),
+        Some(random.seed),
+    );
 }
 
 /// What is older is refused or caught up with, unless journal and index are both: that is all of the
@@ -324,9 +342,12 @@ fn an_older_file_alone_is_never_believed() {
         assert_eq!(tries.damage(&bad, "an older generation beside"), None);
     }
     assert!(believed > 0);
-    eprintln!(
-        "older files: {}, {believed} of them all of an older store",
-        tries.counts()
+    tell(
+        &format!(
+            "older files; {}, {believed} of them all of an older store",
+            tries.counts()
+        ),
+        None,
     );
 }
 
@@ -368,6 +389,7 @@ fn a_journal_cut_at_any_frame_is_refused_wherever_the_end_is_known() {
         ("killed, no index", false, without(&killed)),
         ("killed, older index", false, killed.with("/index-", older)),
     ];
+    let mut counts = Vec::new();
     for (base, known, good) in &bases {
         let mut tries = Tries::of((good, truth));
         let mut unseen = 0;
@@ -407,6 +429,10 @@ fn a_journal_cut_at_any_frame_is_refused_wherever_the_end_is_known() {
             }
         }
         assert_eq!(*known, unseen == 0, "{base}");
-        eprintln!("{base}: {}, {unseen} left no trace", tries.counts());
+        counts.push(format!(
+            "{base}: {}, {unseen} left no trace",
+            tries.counts()
+        ));
     }
+    tell(&format!("journal cut; {}", counts.join("; ")), None);
 }

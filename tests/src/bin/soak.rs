@@ -21,6 +21,7 @@ const SUITES: &[&str] = &[
     "starts",
     "power_cut",
     "failing_disk",
+    "damage",
 ];
 
 fn main() -> ExitCode {
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
                     "test",
                     "--quiet",
                     "--package",
-                    "tests",
+                    if *suite == "damage" { "store" } else { "tests" },
                     "--test",
                     suite,
                     "--",

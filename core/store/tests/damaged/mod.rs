@@ -99,6 +99,9 @@ fn put(path: &Path, bytes: &[u8]) {
     file.set_len(bytes.len() as u64).unwrap();
 }
 
+/// Secret, version, field, and the value or why there is none.
+type OneValue = (String, u32, Option<FieldName>, Result<Vec<u8>, String>);
+
 /// Everything that a store gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -106,7 +109,7 @@ pub struct Picture {
     /// Generation and transaction: what a backup calls its version.
     pub at: (u32, u64),
     secrets: Vec<SecretMeta>,
-    values: Vec<(String, u32, Option<FieldName>, Result<Vec<u8>, String>)>,
+    values: Vec<OneValue>,
     grants: Vec<(String, Grant)>,
     permits: Vec<(&'static str, &'static str, Option<Denied>)>,
     configs: Vec<(ConfigMeta, String)>,
@@ -296,7 +299,6 @@ pub enum Met {
 
 /// Opens what lies in a folder; closes it again.
 pub fn meet(dir: &Path, unlock: Unlock, when: &str) -> Met {
-    let before = PANICS.lock().unwrap().len();
     let tried = catch_unwind(AssertUnwindSafe(|| {
         let store = match Store::open(dir) {
             Ok(store) => store,
@@ -311,8 +313,9 @@ pub fn meet(dir: &Path, unlock: Unlock, when: &str) -> Met {
             Err(error) => Met::Refused(error.to_string()),
         }
     }));
-    let panics = PANICS.lock().unwrap()[before..].to_vec();
-    assert!(panics.is_empty(), "{when}: {panics:?}");
+    // Also what a thread of an earlier try did since.
+    let panics = PANICS.lock().unwrap().clone();
+    assert!(panics.is_empty(), "until {when}: {panics:?}");
     tried.unwrap_or_else(|_| panic!("{when}: it panicked"))
 }
 
@@ -402,7 +405,7 @@ impl<'a> Tries<'a> {
                 judge(&picture, &report);
                 self.whole += 1;
                 // Of what was damaged nothing may come back later.
-                if self.whole % 8 == 0 {
+                if self.whole.is_multiple_of(8) {
                     self.goes_on(&dir, &picture, when);
                 }
                 None
@@ -469,6 +472,20 @@ impl<'a> Tries<'a> {
     }
 }
 
+/// Says what was tried; `make soak` takes it into docs/reliability.md.
+pub fn tell(counts: &str, seed: Option<u64>) {
+    eprintln!("{counts}");
+    if let Some(report) = std::env::var_os("SOAK_REPORT") {
+        let seed = seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string());
+        let mut report = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(report)
+            .unwrap();
+        writeln!(report, "| damage | {counts} | {seed} |").unwrap();
+    }
+}
+
 /// So many of a hundred of what there is are tried in the long form; in the short one, `short`.
 pub fn rounds(short: usize, all: usize) -> usize {
     match std::env::var("SOAK") {
@@ -479,7 +496,10 @@ pub fn rounds(short: usize, all: usize) -> usize {
 }
 
 /// Numbers that nobody chose, from a seed that is printed to be given again.
-pub struct Random(u64);
+pub struct Random {
+    pub seed: u64,
+    state: u64,
+}
 
 impl Random {
     pub fn new() -> Self {
@@ -487,15 +507,16 @@ impl Random {
         let seed =
             std::env::var("DAMAGE_SEED").map_or_else(|_| now(), |text| text.parse().unwrap());
         eprintln!("DAMAGE_SEED={seed}");
-        Self(seed | 1)
+        let state = seed | 1;
+        Self { seed, state }
     }
 
     /// xorshift64*.
     pub fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        (self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
     }
 
     /// So many different ones, in no order.
