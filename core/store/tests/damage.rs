@@ -78,6 +78,62 @@ fn subsets<'a>(parts: &[&'a str]) -> Vec<Vec<&'a str>> {
     (1..1 << parts.len()).map(of).collect()
 }
 
+/// After a kill, and without the index: nobody else knows what journal and snapshot said.
+#[test]
+fn without_an_index_a_flipped_bit_of_journal_or_snapshot_is_refused() {
+    let life = by_file();
+    let mut random = Random::new();
+    let (mut good, truth) = (life.last().0.clone(), life.last().1);
+    good.take("/index-");
+    let close = frames(good.bytes("/journal")).pop().unwrap();
+    good.bytes("/journal")[close.at..close.at + close.bytes].fill(0);
+    let mut tries = Tries::of((&good, truth));
+    for file in ["/journal", "/snapshot-"] {
+        let bytes = good.clone().bytes(file).clone();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        let all: Vec<_> = (0..used * 8).collect();
+        for bit in random.pick(all, rounds(200, used * 8)) {
+            let mut bad = good.clone();
+            bad.bytes(file)[bit / 8] ^= 1 << (bit % 8);
+            let when = format!("{file} byte {} bit {}", bit / 8, bit % 8);
+            let refusal = tries.damage(&bad, &when);
+            let refusal = refusal.unwrap_or_else(|| panic!("{when}: it is not seen"));
+            assert!(refusal.contains(file), "{when}: {refusal}");
+        }
+    }
+    tell(
+        &format!("bits without an index; {}", tries.counts()),
+        Some(random.seed),
+    );
+}
+
+#[test]
+fn a_damaged_keys_file_opens_by_no_passphrase() {
+    const WORDS: &str = "the words";
+    let life = life(typed(WORDS), &|| by(WORDS));
+    let mut random = Random::new();
+    let (mut good, truth) = (life.last().0.clone(), life.last().1);
+    good.take("second.key");
+    good.take("third.key");
+    let used = good.bytes("/keys").len();
+    let mut tries = Tries::of((&good, truth)).by_passphrase(WORDS);
+    let all: Vec<_> = (0..used * 8).collect();
+    for bit in random.pick(all, rounds(40, used * 8)) {
+        let mut bad = good.clone();
+        bad.bytes("/keys")[bit / 8] ^= 1 << (bit % 8);
+        let when = format!("keys byte {} bit {}", bit / 8, bit % 8);
+        let refusal = tries.damage(&bad, &when);
+        let refusal = refusal.unwrap_or_else(|| panic!("{when}: it is not seen"));
+        // Of its own slot a passphrase cannot tell which of the two is wrong.
+        let is_named = refusal.contains("/keys") || refusal.contains("`keys` is damaged");
+        assert!(is_named, "{when}: {refusal}");
+    }
+    tell(
+        &format!("keys, by a passphrase; {}", tries.counts()),
+        Some(random.seed),
+    );
+}
+
 #[test]
 fn without_the_other_slots_a_damaged_key_file_is_named() {
     let life = by_file();
