@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// How [`crate::Records::open`] found the folder. Nothing acknowledged was lost, except where
-/// [`Opened::unclean`] says what cannot be known.
+/// [`Opened::end_is_known`] says no.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
     /// How many records there are.
@@ -12,8 +12,7 @@ pub struct Opened {
     pub last_seq: u64,
     /// Transactions that came from the journal, beyond the snapshot.
     pub replayed: u64,
-    /// The records were not closed: a crash, a kill or a power cut. Then a last frame that
-    /// something has overwritten with zeros would leave no trace, unless the index had it already.
+    /// The records were not closed: a crash, a kill or a power cut.
     pub unclean: bool,
     /// The last frame was cut short. It was never acknowledged, and was dropped.
     pub torn: bool,
@@ -38,6 +37,16 @@ pub enum IndexFound {
     None(String),
 }
 
+impl Opened {
+    /// Whether last frames that something has overwritten with zeros would show: the journal is
+    /// closed, and the index, which was synced with it, has just as much. One of the two is not
+    /// enough: a journal that was zeroed up to an earlier close looks closed.
+    #[must_use]
+    pub fn end_is_known(&self) -> bool {
+        !self.unclean && self.index == IndexFound::Whole
+    }
+}
+
 impl fmt::Display for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -51,7 +60,9 @@ impl fmt::Display for Opened {
                 "; not closed cleanly, {} transactions from the journal",
                 self.replayed
             )?;
-            f.write_str(" (what something has zeroed behind them since would leave no trace)")?;
+        }
+        if !self.end_is_known() {
+            f.write_str(" (what something has zeroed behind it since would leave no trace)")?;
         }
         if self.torn {
             f.write_str("; a frame that was never acknowledged was cut short, and dropped")?;

@@ -59,7 +59,10 @@ impl FileError {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// There is no store.
-    #[error("{} holds no store; make one with `deploy init`", .0.display())]
+    #[error(
+        "{} holds no store, as there is no STORE in it; make one with `deploy init`, or, if there was \
+         one, bring it back with `deploy restore`", .0.display()
+    )]
     NoStore(PathBuf),
     /// Another secretsd has the folder.
     #[error("another secretsd uses {}; stop that one, or name another --state-dir", .0.display())]
@@ -81,13 +84,20 @@ pub enum OpenError {
 #[derive(Debug, Error)]
 pub enum UnsealError {
     /// No passphrase slot opens with this one.
-    #[error("the passphrase is wrong; try again with `deploy unseal`")]
+    #[error(
+        "the passphrase is wrong; try again with `deploy unseal` (if it is right beyond doubt, the \
+         file `keys` is damaged: restore it with `deploy restore`)"
+    )]
     WrongPassphrase,
     /// The store has no slot of the kind that was asked for.
     #[error("the store has no {0} slot; `deploy key slot list` shows those it has")]
     NoSuchSlot(&'static str),
     /// No file slot could be used; one reason for each.
-    #[error("no key file opens the store: {}", .0.join("; "))]
+    #[error(
+        "no key file opens the store: {}; put back a copy of one, unseal with a passphrase slot \
+         (`deploy unseal`), or restore a backup (`deploy restore`), which makes a new key file",
+        .0.join("; ")
+    )]
     FileSlots(Vec<String>),
     /// The root key is not in the keyring: sealed, or the machine was started anew.
     #[error("the keyring does not hold the root key; unseal with `deploy unseal`")]

@@ -84,7 +84,9 @@ impl KeysFile {
             return Err(wrong("its format is not known to this version"));
         }
         if file.body.store != store.to_string() || file.body.generation != generation {
-            return Err(wrong("it belongs to another store or generation"));
+            return Err(wrong(
+                "it belongs to another store or generation than STORE and CURRENT name",
+            ));
         }
         Ok(file)
     }

@@ -188,12 +188,18 @@ impl Layout {
 fn current(dir: &Path) -> Result<u32, OpenError> {
     let path = dir.join(CURRENT);
     let text = read_text(&path)?;
-    text.strip_suffix('\n')
-        .and_then(generation_of)
-        .ok_or_else(|| OpenError::Damaged {
-            path,
-            what: "it names no generation".into(),
-        })
+    let generation = text.strip_suffix('\n').and_then(generation_of);
+    let what = match generation {
+        None => "it names no generation".into(),
+        Some(generation) => {
+            let folder = folder_name(generation);
+            if dir.join(&folder).try_exists().unwrap_or(true) {
+                return Ok(generation);
+            }
+            format!("it names {folder}, which is not there")
+        }
+    };
+    Err(OpenError::Damaged { path, what })
 }
 
 pub(crate) fn folder_name(generation: u32) -> String {
@@ -264,11 +270,21 @@ fn take_lock(dir: &Path) -> Result<Option<File>, FileError> {
 }
 
 fn read_text(path: &Path) -> Result<String, OpenError> {
-    let bytes = read_limited(path, MAX_TEXT)?;
-    String::from_utf8(bytes).map_err(|_| OpenError::Damaged {
+    let damaged = |what: String| OpenError::Damaged {
         path: path.to_path_buf(),
-        what: "it is not text".into(),
-    })
+        what,
+    };
+    let bytes = match read_limited(path, MAX_TEXT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+            return Err(damaged("it is missing".into()));
+        }
+        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
+            return Err(damaged(error.source.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    String::from_utf8(bytes).map_err(|_| damaged("it is not text".into()))
 }
 
 /// Reads a file of at most `limit` bytes.

@@ -76,9 +76,10 @@ pub(super) fn of_config(error: ConfigError) -> ControlError {
 
 pub(super) fn of_unseal(error: UnsealError) -> ControlError {
     match error {
-        UnsealError::WrongPassphrase => {
-            ControlError::denied("the passphrase is wrong", "try again: deploy unseal")
-        }
+        UnsealError::WrongPassphrase => ControlError::denied(
+            "the passphrase is wrong",
+            "try again: deploy unseal; if it is right beyond doubt, the file `keys` is damaged: deploy restore",
+        ),
         UnsealError::NoSuchSlot(_) => ControlError::not_found(error.to_string()),
         error => ControlError::failed(error.to_string()),
     }

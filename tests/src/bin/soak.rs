@@ -22,6 +22,7 @@ const SUITES: &[&str] = &[
     "starts",
     "power_cut",
     "failing_disk",
+    "damage",
 ];
 
 fn main() -> ExitCode {
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
                     "test",
                     "--quiet",
                     "--package",
-                    "tests",
+                    if *suite == "damage" { "store" } else { "tests" },
                     "--test",
                     suite,
                     "--",
