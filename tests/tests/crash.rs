@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal};
 use tests::claim::ClaimedUser;
 use tests::manifest::Asked;
 use tests::traces::signal;
-use tests::{Answer, Ask, Pair, wait};
+use tests::{Answer, Ask, Pair, process, wait};
 
 /// Random enough to end a process at points that nobody chose, and printed to be run again.
 struct Points(u64);
@@ -230,4 +230,36 @@ fn a_stop_and_a_start_keep_everything() {
         .command(&["/bin/cat", "/secret/db_password"]);
     assert_eq!(pair.run_to_end(&web).ok().out(), "the value");
     pair.leaves_nothing();
+}
+
+#[test]
+fn a_descriptor_of_an_instance_that_ended_while_secretsd_was_dead_reads_nothing() {
+    let pair = Pair::start();
+    pair.set("key", "value");
+    pair.grant("web", &["key"]);
+    let mut web = pair.probe(&Asked::service("web").secrets(&["key"]));
+    let Answer::Descriptor(number) = web.ask(Ask::Open("/secret/key".into())) else {
+        panic!("not opened");
+    };
+    // As if it was passed on, by somebody who has read it.
+    let pid = web.service().instance().pid;
+    let process = rustix::process::Pid::from_raw(pid).unwrap();
+    let process = rustix::process::pidfd_open(process, PidfdFlags::empty()).unwrap();
+    let held = rustix::process::pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).unwrap();
+    let read = || rustix::io::pread(&held, &mut [0; 64], 0);
+    assert_eq!(read(), Ok(5));
+    let keeper = pair.traces().running("deploy-inject")[0];
+    signal(keeper, Signal::STOP, Duration::ZERO);
+    let secretsd = pair.secretsd();
+    signal(secretsd, Signal::KILL, Duration::ZERO);
+    signal(pid, Signal::KILL, Duration::ZERO);
+    wait::until("the instance to end", || {
+        let mut registry = std::fs::read_dir(pair.run_folder().join("instances")).unwrap();
+        registry.next().is_none().then_some(())
+    });
+    assert_eq!(read(), Ok(5), "the kernel has it");
+    signal(keeper, Signal::CONT, Duration::ZERO);
+    process::goes(secretsd);
+    pair.revoke("web", "key");
+    assert!(read().is_err());
 }

@@ -67,8 +67,10 @@ pub(crate) fn answer(
             held,
             instances,
             lost,
+            ended,
         } => {
-            let done = take_over(host, link, [&connections, &held, &lost], fds, &instances);
+            let (names, records) = ([&*connections, &held, &lost], [&*instances, &ended]);
+            let done = take_over(host, link, names, fds, records);
             // The records of all instances are more than what is kept of them.
             drop(instances);
             sys::memory::give_back();
@@ -111,7 +113,7 @@ fn take_over(
     link: &Link,
     [names, held, lost]: [&[String]; 3],
     mut fds: Vec<OwnedFd>,
-    records: &[InstanceRecord],
+    [records, ended]: [&[InstanceRecord]; 2],
 ) -> Result<(), String> {
     let mut served = lock(&host.served);
     let dead = fds.split_off(fds.len().saturating_sub(lost.len()));
@@ -176,6 +178,16 @@ fn take_over(
             host.untold.take_over(tree, memfd);
         }
         served.connections.insert(name, memfd);
+    }
+    // Somebody may have been given a descriptor of theirs.
+    for record in ended
+        .iter()
+        .filter(|one| !served.instances.contains_key(&one.number))
+    {
+        match host.views.restore(spec(record)) {
+            Ok(_) => host.views.end(record.number),
+            Err(error) => log::error!("instance {} of {}: {error}", record.number, record.service),
+        }
     }
     // Before the injector lets them go.
     for (name, device) in lost.iter().zip(dead) {

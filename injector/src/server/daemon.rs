@@ -56,13 +56,14 @@ impl Daemon {
         }
     }
 
-    /// Tells secretsd something that it learns at its next take-over anyway.
-    pub fn tell(&self, body: FromInjector) {
-        if let Some(link) = self.link()
-            && let Err(error) = ask(&link, &body, &[])
-        {
-            log::debug!("{error}");
-        }
+    /// Tells secretsd something that it learns at its next take-over otherwise; whether it knows.
+    pub fn tell(&self, body: &FromInjector) -> bool {
+        let Some(link) = self.link() else {
+            return false;
+        };
+        ask(&link, body, &[])
+            .inspect_err(|error| log::debug!("{error}"))
+            .is_ok()
     }
 
     fn wait(&self) -> Option<Link> {

@@ -61,11 +61,14 @@ impl Injector {
             .map(|(name, fd)| (name.to_owned(), fd))
             .unzip();
         fds.extend(held.iter().chain(&lost).map(|(_, fd)| fd.as_fd()));
+        let ended = lock(&self.ended).clone();
+        let told = ended.len();
         let body = FromInjector::TakeOver {
             connections: names,
             held: held.iter().map(|(name, _)| name.clone()).collect(),
             instances: self.instances.records(),
             lost: lost.iter().map(|(name, _)| name.clone()).collect(),
+            ended,
         };
         match ask(&link, &body, &fds) {
             Ok(Reply::Ok) => {}
@@ -73,6 +76,7 @@ impl Injector {
             Ok(_) => return Err("an answer to another question".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
+        lock(&self.ended).drain(..told);
         self.daemon.serves(link);
         let trees = [("secret", Tree::Secret), ("config", Tree::Config)];
         let trees = trees.into_iter().filter(|(name, _)| fresh.contains(name));

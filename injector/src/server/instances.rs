@@ -154,7 +154,7 @@ impl Injector {
             Reply::Made { .. } => self.watch.look_again(),
             _ if self.end(number) => {}
             // It has ended meanwhile, perhaps before secretsd had made it.
-            _ => self.daemon.tell(FromInjector::End { number }),
+            _ => drop(self.daemon.tell(&FromInjector::End { number })),
         }
         reply
     }
@@ -293,7 +293,9 @@ impl Injector {
         if let Err(error) = crate::changes::remove(&self.run_dir, number) {
             log::warn!("instance {number}: its file of changes stays: {error}");
         }
-        self.daemon.tell(FromInjector::End { number });
+        if !self.daemon.tell(&FromInjector::End { number }) {
+            lock(&self.ended).push(record.clone());
+        }
         if let Err(error) = lock(&self.instances.registry).remove(number) {
             log::error!("instance {number} stays in the registry: {error}");
         }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
-use control::inner::{FromInjector, Link, Reply, RingTarget, Role, ToInjector};
+use control::inner::{FromInjector, InstanceRecord, Link, Reply, RingTarget, Role, ToInjector};
 use sys::apart::Apart;
 use sys::lock::read;
 
@@ -80,6 +80,8 @@ struct Injector {
     held: Held,
     daemon: Daemon,
     instances: Instances,
+    /// Those that have ended while no secretsd was there to be told.
+    ended: Mutex<Vec<InstanceRecord>>,
     newest: Newest,
     bell: Arc<Bell>,
     /// Touches what the bell has touched.
@@ -157,6 +159,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         held,
         daemon: Daemon::default(),
         instances,
+        ended: Mutex::default(),
         newest: Newest::default(),
         bell: Bell::new(caught_up),
         apart,
@@ -325,7 +328,7 @@ impl Injector {
     fn tell_who_caught_up(&self, caught_up: &Receiver<u32>) {
         while let Ok(first) = caught_up.recv() {
             let numbers = std::iter::once(first).chain(caught_up.try_iter());
-            self.daemon.tell(FromInjector::CaughtUp {
+            self.daemon.tell(&FromInjector::CaughtUp {
                 numbers: numbers.collect(),
             });
         }

@@ -121,6 +121,10 @@ pub enum FromInjector {
         /// kernel has cached of them is to be forgotten before this is answered.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         lost: Vec<String>,
+        /// Instances that have ended while no secretsd was there to be told. What the kernel has
+        /// cached of them is to be forgotten too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<InstanceRecord>,
     },
     /// Decide, and make the view of a new instance.
     Make {

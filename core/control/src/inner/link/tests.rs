@@ -70,6 +70,7 @@ fn both_ends_ask_over_one_connection_and_descriptors_go_both_ways() {
                     held: vec![],
                     instances: vec![],
                     lost: vec![],
+                    ended: vec![],
                 };
                 link.request(&body, &[out.as_fd()]).unwrap().0
             },
