@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use audit::{Access, Anchored, Event, Filter, Log, Options, Quota, Record, query, verify};
-use common::CHANGE;
+use common::{CHANGE, until};
 use rustix::fs::Mode;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -72,16 +72,9 @@ fn the_logs_thread_ends_with_the_last_clone_of_the_log() {
     let clone = log.clone();
     drop(log);
     clone.append(&Event::Open(access("tls", 1)), false).unwrap();
-    let until = |count| {
-        let start = Instant::now();
-        while threads_of_logs() != count {
-            assert!(start.elapsed() < Duration::from_secs(60));
-            thread::sleep(Duration::from_millis(5));
-        }
-    };
-    until(1);
+    until("one thread", || threads_of_logs() == 1);
     drop(clone);
-    until(0);
+    until("no thread", || threads_of_logs() == 0);
 }
 
 /// Kilobytes that this process has in memory.
@@ -188,11 +181,9 @@ fn on_a_full_disk_opens_fail_and_changes_do_not_and_later_the_log_says_what_it_m
     for path in segments.filter(is_segment).take(3) {
         fs::remove_file(path).unwrap();
     }
-    let start = Instant::now();
-    while log.health().failing.is_some() {
-        assert!(start.elapsed() < Duration::from_secs(60));
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("the log to be written again", || {
+        log.health().failing.is_none()
+    });
     open().unwrap();
     let (mut told, mut changes) = (Vec::new(), 0);
     query(&folder, &Filter::default(), |entry| {

@@ -10,10 +10,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit::{Access, Event, Filter, Log, Options, Quota, Verdict, query, verify};
-use common::{CHANGE, access, accesses, append, jsons};
+use common::{CHANGE, access, accesses, append, jsons, until};
 
 fn options() -> Options {
     common::options(64 << 10, 10_000_000)
@@ -21,14 +21,6 @@ fn options() -> Options {
 
 fn open(folder: &Path, options: Options) -> Log {
     Log::open(folder, options, "test").unwrap().0
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

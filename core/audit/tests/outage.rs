@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use audit::{Event, Log, Options, verify};
-use common::{CHANGE, access, accesses, append, copy};
+use common::{CHANGE, access, accesses, append, copy, until};
 
 fn options() -> Options {
     quota(10_000_000)
@@ -34,14 +34,6 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
     found.retain(|path| path.to_str().unwrap().contains("segment-"));
     found.sort();
     found
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// In the way of any further segment.

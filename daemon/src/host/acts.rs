@@ -90,7 +90,7 @@ impl Host {
         let detail = services.join(", ");
         let act = Act::new("secret.create", name.as_str()).detail(&detail);
         let _noted = self.untold.note(Tree::Secret, [name]);
-        let published = self.publish(operator, name, act, || {
+        let published = self.publish(operator, act, || {
             self.store.create(operator, name, value, keep, allowed)
         })?;
         for service in allowed {
@@ -110,7 +110,8 @@ impl Host {
         options: SetOptions,
     ) -> Result<Published, ActError> {
         let act = Act::new("secret.set", name.as_str());
-        self.publish(operator, name, act, || {
+        let _noted = self.untold.note(Tree::Secret, [name]);
+        self.publish(operator, act, || {
             self.store.set(operator, name, value, options)
         })
     }
@@ -128,7 +129,7 @@ impl Host {
         let act = Act::new("secret.rotate", name.as_str());
         let act = act.detail(detail.as_deref().unwrap_or_default());
         let _noted = self.untold.note(Tree::Secret, [name]);
-        let published = self.publish(operator, name, act, || match grace {
+        let published = self.publish(operator, act, || match grace {
             Some(grace) => self.store.rotate_with_grace(operator, name, value, grace),
             None => self.store.rotate(operator, name, value),
         })?;
@@ -148,23 +149,21 @@ impl Host {
     ) -> Result<Published, ActError> {
         let detail = format!("to version {to}");
         let act = Act::new("secret.rollback", name.as_str()).detail(&detail);
-        self.publish(operator, name, act, || {
-            self.store.rollback(operator, name, to)
-        })
+        let _noted = self.untold.note(Tree::Secret, [name]);
+        self.publish(operator, act, || self.store.rollback(operator, name, to))
     }
 
+    /// Whoever calls this has noted the name, for this and for what follows.
     fn publish(
         &self,
         operator: &Operator,
-        name: &SecretName,
         act: Act<'_>,
         change: impl FnOnce() -> Result<SecretMeta, WriteError>,
     ) -> Result<Published, ActError> {
-        let _noted = self.untold.note(Tree::Secret, [name]);
         let meta = self
             .audit
             .act(operator, act, || change().map_err(ActError::from))?;
-        let version = meta.newest().number;
+        let (name, version) = (&meta.name, meta.newest().number);
         log::info!("{}: {name} is at version {version}", operator.name());
         let touched = self.views.secret_changed(name);
         let late = self.tell(touched, self.secrets_at(std::slice::from_ref(name)));

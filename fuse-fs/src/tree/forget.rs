@@ -109,31 +109,33 @@ impl Views {
 
     /// Every inode that the kernel may hold of a tree.
     pub(super) fn all_live(&self, state: &State, tree: Tree) -> Vec<Ino> {
-        let mut inodes = Vec::new();
-        for instance in state.instances.values() {
-            match tree {
-                Tree::Secret => {
-                    for slot in 0..instance.slots.len() {
-                        let newest = state.newest.get(&instance.slots[slot].name);
-                        let newest = newest.map_or(0, |newest| newest.version.number);
-                        inodes.extend(self.live_versions(instance, slot, newest));
-                    }
-                }
-                Tree::Config => inodes.extend(self.live_configs(instance)),
-            }
-        }
-        inodes
+        let instances = state.instances.values();
+        instances
+            .flat_map(|instance| self.live_of(state, instance, tree))
+            .collect()
     }
 
-    /// Every inode that the kernel may hold of an instance's configuration.
-    pub(super) fn live_configs(&self, instance: &Instance) -> Vec<Ino> {
-        let number = instance.key.number;
-        let mut inodes = self.config_inodes.of_instance(number);
-        inodes.extend(instance.config.list().filter_map(|key| {
-            let (entry, version) = instance.config.find(key)?;
-            Some(Ino::new(number, entry, version))
-        }));
-        inodes
+    /// The same of one instance.
+    pub(super) fn live_of(&self, state: &State, instance: &Instance, tree: Tree) -> Vec<Ino> {
+        match tree {
+            Tree::Secret => {
+                let of_slot = |slot: usize| {
+                    let newest = state.newest.get(&instance.slots[slot].name);
+                    let newest = newest.map_or(0, |newest| newest.version.number);
+                    self.live_versions(instance, slot, newest)
+                };
+                (0..instance.slots.len()).flat_map(of_slot).collect()
+            }
+            Tree::Config => {
+                let number = instance.key.number;
+                let mut inodes = self.config_inodes.of_instance(number);
+                inodes.extend(instance.config.list().filter_map(|key| {
+                    let (entry, version) = instance.config.find(key)?;
+                    Some(Ino::new(number, entry, version))
+                }));
+                inodes
+            }
+        }
     }
 
     /// The second half of taking names away, after the injector has unlinked them, or could not.

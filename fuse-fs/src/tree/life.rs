@@ -143,26 +143,17 @@ impl Views {
     /// knows of that, so nothing stays in the kernel's caches.
     pub fn end(&self, number: u32) {
         let _changing = lock(&self.changing);
-        let (secret, config) = {
+        let live = {
             let mut state = write(&self.state);
             let Some(instance) = state.instances.remove(&number) else {
                 return;
             };
-            let of_slot = |slot: usize| {
-                let newest = state.newest.get(&instance.slots[slot].name);
-                let newest = newest.map_or(0, |newest| newest.version.number);
-                self.live_versions(&instance, slot, newest)
-            };
-            (
-                (0..instance.slots.len())
-                    .flat_map(of_slot)
-                    .collect::<Vec<_>>(),
-                self.live_configs(&instance),
-            )
+            [Tree::Secret, Tree::Config].map(|tree| (tree, self.live_of(&state, &instance, tree)))
         };
         self.wait_for_handlers();
-        self.forget_inodes(Tree::Secret, &secret);
-        self.forget_inodes(Tree::Config, &config);
+        for (tree, inodes) in &live {
+            self.forget_inodes(*tree, inodes);
+        }
         self.going.end_all(number);
         for tree in [Tree::Secret, Tree::Config] {
             self.inodes(tree).end(&self.store, number);

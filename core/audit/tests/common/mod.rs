@@ -4,6 +4,8 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use audit::{
     Access, Anchor, Change, Event, Filter, Found, Log, Options, Outcome, Quota, Verdict, query,
@@ -66,6 +68,15 @@ pub fn jsons(folder: &Path, filter: &Filter) -> Vec<Value> {
     })
     .unwrap();
     found
+}
+
+/// Waits for what the log's thread does.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// How many accesses there are, whole or counted.
