@@ -54,6 +54,7 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
             loop {
                 let grants = ourselves().and_then(|us| host.store.grants(&us, None).ok());
                 let over = ended.grants(grants.unwrap_or_default());
+                let has_ended = !over.names.is_empty();
                 for (service, names) in over.names {
                     host.expired(&service, &names);
                 }
@@ -62,7 +63,7 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
                     host.grace_ended(&name);
                 }
                 let mending = (!host.audit.retry()).then_some(PAUSE);
-                if let Err(error) = host.store.keep_time()
+                if let Err(error) = host.store.keep_time(has_ended)
                     && !matches!(error, store::WriteError::Sealed)
                 {
                     log::warn!("the time that has passed is not kept: {error}");
@@ -101,10 +102,10 @@ impl Ended {
         let mut names: BTreeMap<ServiceName, Vec<SecretName>> = BTreeMap::new();
         let mut ended = BTreeSet::new();
         let next = soonest(grants.iter().filter_map(|one| one.left));
-        for GrantMeta { service, grant, .. } in grants.into_iter().filter(|one| one.left == Some(0))
-        {
+        for meta in grants.into_iter().filter(|one| one.left == Some(0)) {
+            let GrantMeta { service, grant, .. } = meta;
             let one = (service, grant.secret);
-            if !self.grants.contains(&one) {
+            if !meta.had_ended && !self.grants.contains(&one) {
                 names.entry(one.0.clone()).or_default().push(one.1.clone());
             }
             ended.insert(one);
@@ -146,6 +147,7 @@ mod tests {
             service: "web".parse().unwrap(),
             grant,
             left,
+            had_ended: false,
         }
     }
 
@@ -167,6 +169,13 @@ mod tests {
         assert_eq!(over.next, Some(Duration::from_secs(20)));
         assert_eq!(names(over), ["over"]);
         assert!(names(ended.grants(grants)).is_empty());
+    }
+
+    #[test]
+    fn what_an_earlier_secretsd_has_told_of_is_not_told_again() {
+        let mut told = grant("over", Some(0));
+        told.had_ended = true;
+        assert!(names(Ended::default().grants(vec![told])).is_empty());
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub(crate) struct Clock {
     boot: String,
     /// Whether there is a record of it.
     pub(crate) is_kept: bool,
+    /// What an earlier life has kept last.
+    before: Option<Kept>,
 }
 
 /// When something ends by itself.
@@ -86,7 +88,14 @@ impl Clock {
             at: now.uptime,
             boot: now.boot,
             is_kept: kept.is_some(),
+            before: kept.cloned(),
         }
+    }
+
+    /// Had it ended already when an earlier life kept its time last? Then that has told of it.
+    pub(crate) fn had_ended(&self, until: Timestamp, deadline: Option<u64>) -> bool {
+        let had = |kept: &Kept| until.0 <= kept.wall || deadline.is_some_and(|at| at <= kept.time);
+        self.before.as_ref().is_some_and(had)
     }
 
     /// What is to be kept.
@@ -205,6 +214,16 @@ mod tests {
         assert!((55..=60).contains(&end(wall + 86_400, Some(base + 60))));
         assert_eq!(end(wall + 86_400, Some(base)), 0);
         assert_eq!(end(wall + 86_400, Some(0)), 0);
+    }
+
+    #[test]
+    fn what_ended_before_the_time_was_kept_had_ended_and_what_ended_since_had_not() {
+        let clock = Clock::resume(Some(&kept(70)), reading(1_000_060, 560, "one"));
+        let had = |until, deadline| clock.had_ended(Timestamp(until), deadline);
+        assert!(had(2_000_000, Some(70)) && had(1_000_000, Some(900)) && had(1_000_000, None));
+        assert!(!had(1_000_001, Some(71)) && !had(1_000_001, None));
+        let first = Clock::resume(None, Reading::take());
+        assert!(!first.had_ended(Timestamp(0), Some(0)));
     }
 
     #[test]

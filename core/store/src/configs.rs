@@ -30,6 +30,17 @@ pub struct Config {
     pub data: BTreeMap<ConfigKey, String>,
 }
 
+/// The data of several configs, merged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MergedConfigs {
+    /// The data.
+    pub data: BTreeMap<ConfigKey, String>,
+    /// The sum of their versions: another one after each change of one of them.
+    pub version: u32,
+    /// Those that are not there (any more).
+    pub missing: Vec<ConfigName>,
+}
+
 impl ConfigDocument {
     fn meta(&self) -> ConfigMeta {
         ConfigMeta {
@@ -137,7 +148,8 @@ impl Store {
             .collect())
     }
 
-    /// Deletes a config. One of the same name that is made later goes on counting its version.
+    /// Deletes a config, which counts its version too. One of the same name that is made later goes
+    /// on counting.
     ///
     /// # Errors
     /// There is no such config.
@@ -147,6 +159,7 @@ impl Store {
         let document = existing(&writing, name)?;
         let tombstone = ConfigDocument {
             immutable: false,
+            version: document.version.saturating_add(1),
             changed: now(),
             data: None,
             ..document
@@ -155,31 +168,21 @@ impl Store {
     }
 
     /// The data of several configs merged in their order: a later one wins. Asks nobody who reads.
-    /// With it comes the sum of their versions, which differs after each change of one of them.
     ///
     /// # Errors
-    /// The store is sealed, one of them does not exist (all that do not are named), or one cannot
-    /// be read.
-    pub fn configs_for(
-        &self,
-        names: &[ConfigName],
-    ) -> Result<(BTreeMap<ConfigKey, String>, u32), ConfigError> {
+    /// The store is sealed, or one of them cannot be read.
+    pub fn configs_for(&self, names: &[ConfigName]) -> Result<MergedConfigs, ConfigError> {
         let live = self.live().ok_or(ConfigError::Sealed)?;
-        let (mut merged, mut versions) = (BTreeMap::new(), 0_u32);
-        let mut missing = Vec::new();
+        let mut merged = MergedConfigs::default();
         for name in names {
             let document = load(&live, name)?;
-            versions = versions.wrapping_add(document.version);
+            merged.version = merged.version.wrapping_add(document.version);
             match document.data {
-                Some(data) => merged.extend(data),
-                None => missing.push(name.clone()),
+                Some(data) => merged.data.extend(data),
+                None => merged.missing.push(name.clone()),
             }
         }
-        if missing.is_empty() {
-            Ok((merged, versions))
-        } else {
-            Err(ConfigError::Missing(missing))
-        }
+        Ok(merged)
     }
 }
 

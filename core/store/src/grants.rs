@@ -121,6 +121,9 @@ impl Store {
                 grants.map(|grant| GrantMeta {
                     service: name.clone(),
                     left: service.left(&grant.secret),
+                    had_ended: grant
+                        .until
+                        .is_some_and(|until| catalog.clock.had_ended(until, grant.deadline)),
                     grant,
                 })
             })

@@ -45,7 +45,7 @@ pub use backup::{
     BackupError, BackupKey, BackupTo, Contents, Difference, DifferenceKind, Found, Moment, Restored,
 };
 pub use cipher::{Cipher, UnknownCipher};
-pub use configs::Config;
+pub use configs::{Config, MergedConfigs};
 pub use deletion::Deletion;
 pub use error::{
     ConfigError, Denied, EnvelopeError, FileError, InitError, OpenError, ReadError, RecordError,

@@ -104,6 +104,8 @@ pub struct GrantMeta {
     /// Seconds until it ends by itself, by whichever clock is first; 0: it has ended; `None`: it
     /// does not end.
     pub left: Option<u64>,
+    /// It had ended before this store was unsealed, while an earlier process kept its time.
+    pub had_ended: bool,
 }
 
 /// A stored config without its data.

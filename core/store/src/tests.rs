@@ -99,7 +99,7 @@ fn reads_revokes_and_deletes_wait_for_no_writer_and_no_rotation() {
                 store
                     .configs_for(&["one".parse().unwrap()])
                     .unwrap()
-                    .0
+                    .data
                     .len(),
                 1
             );

@@ -19,14 +19,16 @@ use crate::store::Store;
 pub const MAX_GRACE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 impl Store {
-    /// Keeps the store's own time, if there is anything that ends by it: what passed since is lost at
-    /// a reboot of a machine whose clock is set back, and nothing otherwise.
+    /// Keeps the store's own time, if there is anything that ends by it, or something has `ended`:
+    /// what passed since is lost at a reboot of a machine whose clock is set back, and nothing
+    /// otherwise. Whatever has ended by then is known to have been told of
+    /// ([`GrantMeta::had_ended`](crate::GrantMeta::had_ended)).
     ///
     /// # Errors
     /// The store is sealed, or the commit failed.
-    pub fn keep_time(&self) -> Result<(), WriteError> {
+    pub fn keep_time(&self, ended: bool) -> Result<(), WriteError> {
         let live = self.writable()?;
-        if !ends_anything(&read(&live.catalog)) {
+        if !ended && !ends_anything(&read(&live.catalog)) {
             return Ok(());
         }
         let mut writing = live.write(Vec::new())?;

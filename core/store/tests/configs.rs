@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use model::ConfigName;
-use store::{ConfigError, WriteError};
+use store::{ConfigError, MergedConfigs, WriteError};
 
 fn config(name: &str) -> ConfigName {
     name.parse().unwrap()
@@ -76,15 +76,16 @@ fn the_version_counts_on_after_a_delete() {
         2
     );
     store.config_delete(&op, &name).unwrap();
-    assert_eq!(create(), 3);
+    // No two states have one number, that without it neither.
+    let gone = store.configs_for(std::slice::from_ref(&name)).unwrap();
+    assert_eq!((gone.version, gone.missing), (3, vec![name.clone()]));
+    assert_eq!(create(), 4);
     store.config_delete(&op, &name).unwrap();
     store.seal();
     store.unseal(store::Unlock::FileSlots).unwrap();
-    assert_eq!(create(), 4);
-    assert_eq!(
-        store.configs_for(std::slice::from_ref(&name)).unwrap(),
-        (pairs(&[]), 4)
-    );
+    assert_eq!(create(), 6);
+    let there = store.configs_for(std::slice::from_ref(&name)).unwrap();
+    assert_eq!((there.version, there.missing), (6, vec![]));
 }
 
 #[test]
@@ -101,14 +102,33 @@ fn several_are_merged_in_order_and_all_that_are_missing_are_named() {
         let names: Vec<_> = names.iter().map(|name| config(name)).collect();
         store.configs_for(&names)
     };
-    let both = merge(&["one", "two"]).unwrap();
-    assert_eq!(both, (pairs(&[("a", "1"), ("b", "2"), ("c", "2")]), 2));
-    let both = merge(&["two", "one"]).unwrap();
-    assert_eq!(both, (pairs(&[("a", "1"), ("b", "1"), ("c", "2")]), 2));
-    assert_eq!(merge(&[]).unwrap(), (pairs(&[]), 0));
-    match merge(&["x", "one", "y"]) {
-        Err(ConfigError::Missing(names)) => assert_eq!(names, [config("x"), config("y")]),
-        other => panic!("{other:?}"),
+    for (names, data, version, missing) in [
+        (
+            &["one", "two"][..],
+            &[("a", "1"), ("b", "2"), ("c", "2")][..],
+            2,
+            &[][..],
+        ),
+        (
+            &["two", "one"],
+            &[("a", "1"), ("b", "1"), ("c", "2")],
+            2,
+            &[],
+        ),
+        (&[], &[], 0, &[]),
+        (
+            &["x", "one", "y"],
+            &[("a", "1"), ("b", "1")],
+            1,
+            &["x", "y"],
+        ),
+    ] {
+        let expected = MergedConfigs {
+            data: pairs(data),
+            version,
+            missing: missing.iter().map(|name| config(name)).collect(),
+        };
+        assert_eq!(merge(names).unwrap(), expected);
     }
     let names: Vec<_> = store.config_list(&op, "t").unwrap();
     assert_eq!(

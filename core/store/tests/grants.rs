@@ -281,7 +281,7 @@ fn what_is_left_of_a_grant_is_told_and_its_clock_survives_a_restart_and_a_key_ro
     let first = left(store).unwrap();
     assert!(first > 3000);
     store.rotate_root(&op, &|_, _| {}).unwrap();
-    store.keep_time().unwrap();
+    store.keep_time(false).unwrap();
     disk.reopen();
     let store = disk.store();
     let again = left(store).unwrap();

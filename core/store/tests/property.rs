@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::*;
 use model::Pins;
 use proptest::prelude::*;
-use store::{Denied, ReadError, SetOptions, Store, Unlock, WriteError};
+use store::{Denied, MergedConfigs, ReadError, SetOptions, Store, Unlock, WriteError};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -211,8 +211,8 @@ impl Model {
             Op::ConfigDelete(at) => {
                 let deleted = store.config_delete(&who, &config(*at));
                 match self.configs.get_mut(at) {
-                    Some((_, held @ Some(_))) => {
-                        *held = None;
+                    Some((version, held @ Some(_))) => {
+                        (*version, *held) = (*version + 1, None);
                         deleted.unwrap();
                     }
                     _ => assert!(matches!(deleted, Err(WriteError::NotFound(_)))),
@@ -324,9 +324,13 @@ impl Model {
         }
         assert_eq!(store.grants(&who, None).unwrap().len(), self.grants.len());
         for (at, (version, held)) in &self.configs {
-            let found = store.configs_for(&[config(*at)]).ok();
-            let expected = held.map(|byte| (pairs(&[("k", &byte.to_string())]), *version));
-            assert_eq!(found, expected);
+            let name = config(*at);
+            let expected = MergedConfigs {
+                data: held.map_or_else(|| pairs(&[]), |byte| pairs(&[("k", &byte.to_string())])),
+                version: *version,
+                missing: held.is_none().then(|| name.clone()).into_iter().collect(),
+            };
+            assert_eq!(store.configs_for(&[name]).unwrap(), expected);
         }
     }
 }

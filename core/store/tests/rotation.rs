@@ -73,10 +73,7 @@ fn everything_is_under_the_next_generation_and_nothing_else_has_changed() {
                 (number.to_string(), 2)
             );
         }
-        assert_eq!(
-            store.configs_for(&["app".parse().unwrap()]).unwrap(),
-            (pairs(&[("a", "1")]), 1)
-        );
+        assert_eq!(merged(store, "app"), (pairs(&[("a", "1")]), 1));
         let again = store
             .create(&op, &secret("s7"), single("x"), None, &[])
             .unwrap();
@@ -139,10 +136,7 @@ fn read_until(ended: &AtomicBool, store: &Store) -> u64 {
     let mut reads = 0;
     while !ended.load(Ordering::SeqCst) {
         assert_eq!(read(store, &permit, 1, None).unwrap(), "3");
-        assert_eq!(
-            store.configs_for(&["app".parse().unwrap()]).unwrap(),
-            (pairs(&[("a", "1")]), 1)
-        );
+        assert_eq!(merged(store, "app"), (pairs(&[("a", "1")]), 1));
         reads += 1;
     }
     reads

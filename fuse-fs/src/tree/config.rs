@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{ConfigKey, ConfigName, Timestamp};
-use store::{ConfigError, Store};
+use store::{ConfigError, MergedConfigs, Store};
 
 const VERSION_MASK: u32 = (1 << 28) - 1;
 
@@ -29,31 +29,38 @@ impl Sources {
 
     /// Merges what is stored now with the manifest's own; a later one wins.
     pub fn merge(&self, store: &Store) -> Result<Merged, ConfigError> {
-        let (mut values, stored) = if self.from.is_empty() {
-            (BTreeMap::new(), 0)
+        let stored = self.stored(store)?;
+        if stored.missing.is_empty() {
+            Ok(self.merged(stored))
         } else {
-            store.configs_for(&self.from)?
-        };
+            Err(ConfigError::Missing(stored.missing))
+        }
+    }
+
+    /// As [`Sources::merge`], without those stored configs that are gone. Their versions count on, so
+    /// that no state of the tree has the number of another one.
+    pub fn merge_what_is_there(&self, store: &Store) -> Result<Merged, ConfigError> {
+        Ok(self.merged(self.stored(store)?))
+    }
+
+    fn stored(&self, store: &Store) -> Result<MergedConfigs, ConfigError> {
+        match self.from.is_empty() {
+            // Sealed or not.
+            true => Ok(MergedConfigs::default()),
+            false => store.configs_for(&self.from),
+        }
+    }
+
+    fn merged(&self, stored: MergedConfigs) -> Merged {
+        let mut values = stored.data;
         values.extend(self.inline.clone());
         // Never 0, which is a folder's.
-        let version = (stored.wrapping_add(self.reloads) & (VERSION_MASK >> 1)) + 1;
+        let version = (stored.version.wrapping_add(self.reloads) & (VERSION_MASK >> 1)) + 1;
         let values = values
             .into_iter()
             .map(|(key, value)| (key, value.into()))
             .collect();
-        Ok(Merged { version, values })
-    }
-
-    /// As [`Sources::merge`], without those stored configs that are gone.
-    pub fn merge_what_is_there(&self, store: &Store) -> Result<Merged, ConfigError> {
-        match self.merge(store) {
-            Err(ConfigError::Missing(gone)) => {
-                let mut rest = self.clone();
-                rest.from.retain(|name| !gone.contains(name));
-                rest.merge(store)
-            }
-            merged => merged,
-        }
+        Merged { version, values }
     }
 }
 

@@ -54,6 +54,13 @@ pub fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<model::ConfigKey, String> {
         .collect()
 }
 
+/// The data of a config that is there, and its version.
+pub fn merged(store: &Store, name: &str) -> (BTreeMap<model::ConfigKey, String>, u32) {
+    let merged = store.configs_for(&[name.parse().unwrap()]).unwrap();
+    assert_eq!(merged.missing, []);
+    (merged.data, merged.version)
+}
+
 pub fn memory() -> Store {
     Store::in_memory(Cipher::default())
 }
@@ -173,10 +180,7 @@ pub fn check(store: &Store) {
     assert!(ask(store, "web", "db").unwrap().is_valid());
     assert!(ask(store, "web", "tls").is_err());
     assert_eq!(store.list(&op, "").unwrap().len(), 2);
-    assert_eq!(
-        store.configs_for(&["app".parse().unwrap()]).unwrap(),
-        (pairs(&[("a", "1")]), 1)
-    );
+    assert_eq!(merged(store, "app"), (pairs(&[("a", "1")]), 1));
     let status = store.status();
     assert_eq!((status.secrets, status.services, status.configs), (2, 1, 1));
 }
