@@ -184,15 +184,22 @@ impl Injector {
         self.send(Letter::of_change(touched, versions))
     }
 
-    fn send(&self, letter: Letter) -> BTreeSet<u32> {
+    fn send(&self, mut letter: Letter) -> BTreeSet<u32> {
         if letter.is_empty() {
             return BTreeSet::new();
         }
         let instances = letter.instances();
-        let place = Place::take(&self.sending);
-        let (Some(link), Some(place)) = (self.link(), place) else {
-            lock(&self.kept).unsent.keep(letter);
-            return instances;
+        let (link, place) = loop {
+            if let (Some(link), Some(place)) = (self.link(), Place::take(&self.sending)) {
+                break (link, place);
+            }
+            let mut kept = lock(&self.kept);
+            kept.unsent.keep(letter);
+            // Who has come, or was done, since we looked has seen what was kept before.
+            if self.link().is_none() || self.sending.load(Ordering::Acquire) >= AT_ONCE {
+                return instances;
+            }
+            letter = std::mem::take(&mut kept.unsent);
         };
         let kept = Arc::clone(&self.kept);
         let (done, is_done) = channel();

@@ -78,16 +78,18 @@ pub fn tell_the_kernel() -> io::Result<()> {
     sys::apart::serve(|messages, device| write_each(messages, device).map(|()| None))
 }
 
-/// Has the kernel drop all that it has of an instance's entry, up to a version, on a connection that
-/// nobody serves any more and that was aborted: a read that waits for an answer would be waited for.
+/// Has the kernel drop all that it has of inodes on a connection that nobody serves any more and that
+/// was aborted: a read that waits for an answer would be waited for.
 ///
 /// # Errors
 /// The kernel takes nothing on this device any more (Linux 7.3, after an abort): who has something
 /// open reads on from the cache until his process ends.
-pub fn forget_versions(device: impl AsFd, instance: u32, entry: u16, last: u32) -> io::Result<()> {
-    for version in 0..=last {
-        let message = inval_inode(Ino::new(instance, entry, version), 0);
-        match rustix::io::write(&device, &message) {
+pub(crate) fn forget_on_lost(
+    device: impl AsFd,
+    inodes: impl IntoIterator<Item = Ino>,
+) -> io::Result<()> {
+    for ino in inodes {
+        match rustix::io::write(&device, &inval_inode(ino, 0)) {
             // The kernel does not have it.
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),

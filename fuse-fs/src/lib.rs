@@ -24,7 +24,7 @@ mod tree;
 mod unanswered;
 
 pub use handover::Handover;
-pub use kernel::{forget_versions, tell_the_kernel};
+pub use kernel::tell_the_kernel;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
     Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,

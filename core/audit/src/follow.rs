@@ -73,6 +73,8 @@ impl Follow {
     /// # Errors
     /// The folder or a file cannot be read, or `each` failed: then it was not given that entry.
     pub fn read(&mut self, mut each: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+        // Nothing more comes into the segment that is read.
+        let mut is_over = false;
         loop {
             if self.at.is_none() && !self.next_segment(0)? {
                 return Ok(());
@@ -83,12 +85,33 @@ impl Follow {
             self.bytes.resize(CHUNK, 0);
             let length = place.file.read_at(&mut self.bytes, place.offset as u64)?;
             let read = place.take(&self.bytes[..length], &mut each)?;
-            let number = place.number;
-            // At the end of this segment's entries: is there another one?
-            if read == 0 && !self.next_segment(number + 1)? {
+            if read > 0 {
+                is_over = false;
+                continue;
+            }
+            let next = place.number + 1;
+            // Another one is begun after this one's last entry, which may have come since we looked.
+            if is_over {
+                is_over = false;
+                if !self.next_segment(next)? {
+                    return Ok(());
+                }
+            } else if self.is_begun(next)? {
+                is_over = true;
+            } else {
                 return Ok(());
             }
         }
+    }
+
+    /// Is there a segment from `number` on that was begun?
+    fn is_begun(&self, number: u64) -> io::Result<bool> {
+        for later in segment::list(&self.folder)? {
+            if later >= number && segment::header(&self.folder, later)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Goes over to the first segment from `number` on that was begun, if there is one.

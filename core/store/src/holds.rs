@@ -1,6 +1,6 @@
 //! Versions that instances have open, and what becomes of those that nobody has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use model::SecretName;
@@ -99,22 +99,18 @@ impl Store {
         self.inner.holds.sub(name, version);
     }
 
-    /// Versions that are out of reach, and still there: held, or waiting for a sweep.
+    /// Every version that is there, in reach or not, of all secrets; `None` while sealed.
     #[must_use]
-    pub fn retained(&self) -> Vec<(SecretName, u32)> {
-        let Some(live) = self.live() else {
-            return Vec::new();
-        };
+    pub fn versions(&self) -> Option<BTreeMap<SecretName, Vec<u32>>> {
+        let live = self.live()?;
         let catalog = read(&live.catalog);
         let existing = catalog.secrets.iter().filter(|(_, secret)| secret.exists());
-        existing
-            .flat_map(|(name, secret)| {
-                secret
-                    .out_of_reach()
-                    .iter()
-                    .map(|version| (name.clone(), version.number))
-            })
-            .collect()
+        let of_secret = |secret: &Secret| secret.versions.iter().map(|one| one.number).collect();
+        Some(
+            existing
+                .map(|(name, secret)| (name.clone(), of_secret(secret)))
+                .collect(),
+        )
     }
 
     /// Removes versions out of reach that nobody holds; says how many.

@@ -271,8 +271,7 @@ impl Model {
     /// Versions that the store still has beyond those in reach.
     fn out_of_reach(&self, store: &Store) -> Vec<(u8, u32)> {
         let number = |name: model::SecretName| name.as_str()[1..].parse().unwrap();
-        store
-            .retained()
+        retained(store)
             .into_iter()
             .map(|(name, version)| (number(name), version))
             .collect()

@@ -78,7 +78,7 @@ fn a_version_that_is_held_stays_until_it_is_released() {
         1,
         "version 3, which was newest until the last change"
     );
-    assert_eq!(store.retained(), [(name.clone(), 1)]);
+    assert_eq!(retained(&store), [(name.clone(), 1)]);
     assert_eq!(read(&store, &permit, 1, None).unwrap(), "1");
     store.release(&name, 1);
     assert_eq!(
@@ -149,7 +149,7 @@ fn under_keep_0_a_newer_version_takes_the_old_one_from_everyone() {
         (reach(&store, "db"), newest(&store, "db")),
         (vec![3], "3".into())
     );
-    assert_eq!(store.retained(), []);
+    assert_eq!(retained(&store), []);
     store.rotate(&op, &name, single("4")).unwrap();
     assert_eq!(reach(&store, "db"), [4]);
 }
@@ -214,9 +214,9 @@ fn sealing_ends_every_permit_and_unsealing_brings_none_back() {
     // What was held before the seal is held after it.
     store.set(&op, &name, single("2"), keep(1)).unwrap();
     store.rotate(&op, &name, single("3")).unwrap();
-    assert_eq!(store.retained().len(), 2);
+    assert_eq!(retained(&store).len(), 2);
     store.sweep().unwrap();
-    assert_eq!(store.retained(), [(name, 1)]);
+    assert_eq!(retained(&store), [(name, 1)]);
 }
 
 /// A wait for a clock that nobody can turn for a test.

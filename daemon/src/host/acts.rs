@@ -434,14 +434,15 @@ impl Host {
     /// The end of all views: the connections go with us. Nothing is served from here on, and nothing
     /// stays in the kernel's caches, where nobody could take it back.
     pub(super) fn stopping(&self) {
-        let _sealing = lock(&self.sealing);
+        let mut sealing = lock(&self.sealing);
+        sealing.for_good = true;
         self.views.sealed();
         log::info!("stops for good: nothing is served any more");
     }
 
     /// Unseals, and shows again what is granted.
     pub fn unseal(&self, operator: &Operator, unlock: Unlock) -> Result<UnsealReport, UnsealError> {
-        let _sealing = lock(&self.sealing);
+        let sealing = lock(&self.sealing);
         let act = Act::new("unseal", "store");
         let report = self.store.unseal(unlock).inspect_err(|error| {
             let outcome = match error {
@@ -461,6 +462,11 @@ impl Host {
             log::info!("records: {opened}");
         }
         self.remark(report.warnings.clone());
+        if sealing.for_good {
+            // The next secretsd finds the root key in the keyring, and shows everything.
+            log::info!("unsealed, and nothing is served: everything is being stopped");
+            return Ok(report);
+        }
         self.carry_holds();
         self.forget_all_lost();
         self.tell(self.views.unsealed(), Vec::new());

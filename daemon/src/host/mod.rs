@@ -49,11 +49,18 @@ pub(crate) struct Host {
     /// Connections that were lost, for when the store is unsealed.
     lost: Mutex<Vec<Lost>>,
     /// Held by whoever seals or unseals: store and views must end in the same state.
-    sealing: Mutex<()>,
+    sealing: Mutex<Sealing>,
     /// Held by whoever makes a backup.
     backing_up: Mutex<()>,
     /// What `deploy status` warns of.
     remarks: Mutex<Vec<String>>,
+}
+
+/// What whoever seals or unseals has to know.
+#[derive(Debug, Default)]
+struct Sealing {
+    /// All is being stopped: nothing is served any more.
+    for_good: bool,
 }
 
 impl Host {

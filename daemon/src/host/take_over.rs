@@ -16,10 +16,10 @@ use rustix::fs::MemfdFlags;
 use store::Denied;
 use sys::lock::lock;
 
+use super::Host;
 use super::lost::Lost;
 use super::operator_tree::OperatorTree;
 use super::versions::Known;
-use super::{Host, ourselves};
 use crate::injector::{ask, ask_with};
 
 /// The connections that the injector must bring.
@@ -28,11 +28,19 @@ const CONNECTIONS: [&str; 3] = ["secret", "config", "operator"];
 /// What is served now.
 #[derive(Default)]
 pub(crate) struct Served {
-    /// The memfd of each connection: how it is known again. Kept open, so that no other file can
-    /// have its inode number meanwhile.
-    connections: BTreeMap<&'static str, OwnedFd>,
+    connections: BTreeMap<&'static str, Serving>,
     pub(super) instances: BTreeMap<u32, Known>,
+    /// What there is, as the injector that takes up its link says.
+    brought: Option<BTreeSet<u32>>,
     carried: Carried,
+}
+
+/// A connection that we serve.
+struct Serving {
+    /// How it is known again. Kept open, so that no other file can have its inode number meanwhile.
+    memfd: OwnedFd,
+    /// No other secretsd has served it.
+    begun: bool,
 }
 
 /// Versions that instances may have had open before this secretsd began. Their opens were never
@@ -62,25 +70,17 @@ pub(crate) fn answer(
     fds: Vec<OwnedFd>,
 ) -> Reply {
     match question {
+        FromInjector::Instances { instances } => done(restore(host, link, &instances)),
         FromInjector::TakeOver {
             connections,
             held,
-            instances,
             lost,
             ended,
         } => {
-            let (names, records) = ([&*connections, &held, &lost], [&*instances, &ended]);
-            let done = take_over(host, link, names, fds, records);
-            // The records of all instances are more than what is kept of them.
-            drop(instances);
+            let names = [&*connections, &held, &lost];
+            let taken_over = take_over(host, link, names, fds, &ended);
             sys::memory::give_back();
-            match done {
-                Ok(()) => Reply::Ok,
-                Err(message) => {
-                    log::error!("cannot take the connections over: {message}");
-                    Reply::Failed { message }
-                }
-            }
+            done(taken_over)
         }
         FromInjector::Make { instance } => host.make(&instance),
         FromInjector::Reload { instance } => host.reload(&instance),
@@ -106,14 +106,52 @@ pub(crate) fn answer(
     }
 }
 
+fn done(taken_over: Result<(), String>) -> Reply {
+    match taken_over {
+        Ok(()) => Reply::Ok,
+        Err(message) => {
+            log::error!("cannot take the connections over: {message}");
+            Reply::Failed { message }
+        }
+    }
+}
+
+/// Shows instances that ran before we knew of them.
+fn restore(host: &Host, link: &Link, records: &[InstanceRecord]) -> Result<(), String> {
+    let mut grown = Vec::new();
+    let mut served = lock(&host.served);
+    let numbers = records.iter().map(|record| record.number);
+    served.brought.get_or_insert_default().extend(numbers);
+    for record in records {
+        let (number, service) = (record.number, &record.service);
+        if served.instances.contains_key(&number) {
+            continue;
+        }
+        let entries = host
+            .views
+            .restore(spec(record))
+            .map_err(|error| format!("instance {number} of {service}: {error}"))?;
+        if entries != record.entries {
+            grown.push((number, entries));
+        }
+        served.carried.instances.insert(number);
+        served.instances.insert(number, Known::new(record));
+    }
+    drop(served);
+    for (number, entries) in grown {
+        ask(link, &ToInjector::Entries { number, entries })?;
+    }
+    Ok(())
+}
+
 /// Serves what the injector holds. An injector that comes back while we live brings what we serve
-/// already: then only the link is new, and instances that ended meanwhile are forgotten.
+/// already: then only the link is new.
 fn take_over(
     host: &Arc<Host>,
     link: &Link,
     [names, held, lost]: [&[String]; 3],
     mut fds: Vec<OwnedFd>,
-    [records, ended]: [&[InstanceRecord]; 2],
+    ended: &[InstanceRecord],
 ) -> Result<(), String> {
     let mut served = lock(&host.served);
     let dead = fds.split_off(fds.len().saturating_sub(lost.len()));
@@ -133,96 +171,69 @@ fn take_over(
             crate::device::minor_at(&host.secret_mount).map_err(|error| error.to_string())?;
         host.membership.set_secret_device(minor);
     }
-    let there: BTreeMap<u32, Known> = records
-        .iter()
-        .map(|record| (record.number, Known::new(record)))
-        .collect();
-    for number in served.instances.keys() {
-        if !there.contains_key(number) {
-            host.views.end(*number);
-        }
+    // One that an injector did not live to write down.
+    if let Some(there) = served.brought.take() {
+        served.instances.retain(|number, _| {
+            let is_there = there.contains(number);
+            if !is_there {
+                host.views.end(*number);
+            }
+            is_there
+        });
     }
-    let mut grown = Vec::new();
-    for record in records
-        .iter()
-        .filter(|record| !served.instances.contains_key(&record.number))
-    {
-        let (number, service) = (record.number, &record.service);
-        let entries = host
-            .views
-            .restore(spec(record))
-            .map_err(|error| format!("instance {number} of {service}: {error}"))?;
-        if entries != record.entries {
-            grown.push((record.number, entries));
-        }
+    for record in ended {
+        served.instances.remove(&record.number);
     }
     let taken_over = brought.iter().any(|one| !one.fresh);
     host.audit
-        .adoption(|adoption| adoption.retain(&there.keys().copied().collect()));
-    served.instances = there;
+        .adoption(|adoption| adoption.retain(&served.instances.keys().copied().collect()));
     let how = match (brought.is_empty(), taken_over) {
         (true, _) => "served already",
         (false, true) => "taken over",
         (false, false) => "new",
     };
+    // Of these, the views know all that they gave out.
+    let begun = |name: &str| {
+        let again = brought.iter().any(|one| one.name == name);
+        let once = lost.iter().filter(|lost| *lost == name).count() == 1;
+        again && once && served.connections.get(name).is_some_and(|one| one.begun)
+    };
+    let unknown: Vec<bool> = lost.iter().map(|name| !begun(name)).collect();
     for one in brought {
-        let name = one.name;
+        let (name, begun) = (one.name, one.fresh);
         let memfd = serve(host, one).map_err(|error| format!("{name}: {error}"))?;
-        let tree = match name {
-            "secret" => Some(Tree::Secret),
-            "config" => Some(Tree::Config),
-            _ => None,
-        };
-        if let Some(tree) = tree {
-            let memfd = memfd.try_clone().map_err(|error| error.to_string())?;
-            host.untold.take_over(tree, memfd);
-        }
-        served.connections.insert(name, memfd);
+        served.connections.insert(name, Serving { memfd, begun });
     }
     // Somebody may have been given a descriptor of theirs.
-    for record in ended
-        .iter()
-        .filter(|one| !served.instances.contains_key(&one.number))
-    {
+    for record in ended {
         match host.views.restore(spec(record)) {
             Ok(_) => host.views.end(record.number),
             Err(error) => log::error!("instance {} of {}: {error}", record.number, record.service),
         }
     }
     // Before the injector lets them go.
-    for (name, device) in lost.iter().zip(dead) {
+    for ((name, device), unknown) in lost.iter().zip(dead).zip(unknown) {
         let tree = match name.as_str() {
             "secret" => Tree::Secret,
             "config" => Tree::Config,
             // The operators' tree caches nothing.
             _ => continue,
         };
-        host.forget_lost(Lost {
-            tree,
-            device,
-            records: records.to_vec(),
-        });
+        if unknown {
+            host.forget_lost(Lost { tree, device });
+        }
     }
-    if taken_over && !served.instances.is_empty() {
-        served.carried.due = true;
-        served
-            .carried
-            .instances
-            .extend(records.iter().map(|record| record.number));
-    }
-    log::info!("instances: {}; connections: {how}", records.len());
+    served.carried.due |= taken_over && !served.instances.is_empty();
+    log::info!("instances: {}; connections: {how}", served.instances.len());
     drop(served);
     host.carry_holds();
-    for (number, entries) in grown {
-        ask(link, &ToInjector::Entries { number, entries })?;
-    }
     host.injector.serves(link, || host.all_at());
     host.tell_what_is_untold();
     host.injector.take_over_is_complete();
     Ok(())
 }
 
-/// Gives back the memfd, by which the connection is known from now on.
+/// Gives back the memfd.
 fn serve(host: &Arc<Host>, one: Brought) -> io::Result<OwnedFd> {
     let Brought {
         name,
@@ -235,20 +246,24 @@ fn serve(host: &Arc<Host>, one: Brought) -> io::Result<OwnedFd> {
         memfd,
         sweep: false,
     };
-    match name {
-        "secret" => fuse_fs::serve(Tree::Secret, device, &host.views, &handover, &host.apart)?,
-        "config" => fuse_fs::serve(Tree::Config, device, &host.views, &handover, &host.apart)?,
+    let tree = match name {
+        "secret" => Tree::Secret,
+        "config" => Tree::Config,
         _ => {
             let acts = Arc::new(OperatorTree(Arc::clone(host)));
             fuse_fs::serve_operator(device, acts, &handover)?;
+            return Ok(handover.memfd);
         }
-    }
+    };
+    let notes = handover.memfd.try_clone()?;
+    fuse_fs::serve(tree, device, &host.views, &handover, &host.apart)?;
+    host.untold.take_over(tree, notes);
     Ok(handover.memfd)
 }
 
-fn is_known(served: &BTreeMap<&'static str, OwnedFd>, brought: &Brought) -> bool {
+fn is_known(served: &BTreeMap<&'static str, Serving>, brought: &Brought) -> bool {
     let inode = |memfd| look_at(memfd).map(|meta| meta.ino());
-    let ours = served.get(brought.name).map(inode);
+    let ours = served.get(brought.name).map(|one| inode(&one.memfd));
     matches!((ours, inode(&brought.memfd)), (Some(Ok(ours)), Ok(theirs)) if ours == theirs)
 }
 
@@ -387,17 +402,15 @@ impl Host {
             return;
         }
         // Sealed: again after the unseal, and before the first sweep.
-        let Some(Ok(secrets)) = ourselves().map(|us| self.store.list(&us, "")) else {
+        let Some(versions) = self.store.versions() else {
             return;
         };
-        let mut versions = self.store.retained();
-        for secret in secrets {
-            let in_reach = secret
-                .versions
-                .iter()
-                .map(|one| (secret.name.clone(), one.number));
-            versions.extend(in_reach);
-        }
+        let each = |(name, versions): (SecretName, Vec<u32>)| {
+            versions
+                .into_iter()
+                .map(move |version| (name.clone(), version))
+        };
+        let mut versions: Vec<_> = versions.into_iter().flat_map(each).collect();
         versions.retain(|(name, version)| self.store.hold(name, *version));
         served.carried.held = versions;
         served.carried.due = false;

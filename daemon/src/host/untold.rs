@@ -85,15 +85,19 @@ impl Untold {
     pub fn take_over(&self, tree: Tree, memfd: OwnedFd) {
         let names = load(&memfd);
         let notes = self.of(tree);
-        lock(notes).memfd = Some(memfd);
+        let mut notes = lock(notes);
+        notes.memfd = Some(memfd);
         if names.as_ref().is_none_or(|names| !names.is_empty()) {
-            let number = lock(notes).begin(names.clone());
+            let number = notes.begin(names.clone());
             let left = Left {
                 tree,
                 names,
                 number,
             };
             lock(&self.left).push(left);
+        } else {
+            // What is under way already, if this connection is in place of one that was lost.
+            notes.write();
         }
     }
 }
@@ -233,6 +237,18 @@ mod tests {
         assert_eq!(left(&memfd), names(&["a", "b"]));
         drop((first, elsewhere));
         assert_eq!(left(&memfd), None);
+    }
+
+    #[test]
+    fn what_is_under_way_is_noted_for_a_new_connection_too() {
+        let [lost, new] = [memfd(), memfd()];
+        let ours = Untold::default();
+        ours.take_over(Tree::Secret, lost);
+        let noted = ours.note(Tree::Secret, &["a"]);
+        ours.take_over(Tree::Secret, new.try_clone().unwrap());
+        assert_eq!(left(&new), names(&["a"]));
+        drop(noted);
+        assert_eq!(left(&new), None);
     }
 
     #[test]

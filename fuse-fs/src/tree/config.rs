@@ -71,6 +71,13 @@ pub(super) struct Merged {
     values: Values,
 }
 
+impl Merged {
+    /// The number of this state; a later one has a greater one.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 /// The tree as it is shown.
 #[derive(Debug)]
 pub(super) struct ConfigTree {

@@ -12,6 +12,7 @@ mod going;
 mod instance;
 mod life;
 mod list;
+mod lost;
 mod open;
 mod pins;
 mod retell;

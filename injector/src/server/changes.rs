@@ -14,26 +14,46 @@ use crate::changes::{self, Versions};
 /// The newest versions, as far as secretsd has said them. Held while files are written, so that an
 /// older word does not overwrite a newer one.
 #[derive(Debug, Default)]
-pub(super) struct Newest(Mutex<Option<Table>>);
+pub(super) struct Newest(Mutex<Said>);
 
 type Table = BTreeMap<(Tree, String), u64>;
 
-/// Takes a word of secretsd's. Two of one name may come in the wrong order; versions only grow, but
-/// for the 0 of what is gone.
-fn take(table: &mut Option<Table>, versions: Vec<NameVersion>, all: bool) {
-    if all {
-        *table = Some(Table::new());
-    }
-    let Some(table) = table else {
-        // A part of what nobody knows; all of it comes.
-        return;
-    };
-    for one in versions {
-        let known = table.entry((one.tree, one.name)).or_default();
-        *known = match one.version {
-            0 => 0,
-            version => version.max(*known),
+#[derive(Debug, Default)]
+struct Said {
+    /// All that there is; `None` while nobody has said it.
+    all: Option<Table>,
+    /// What the secretsd of now has said since it came. Its word of all may have been asked for
+    /// before that, and come after.
+    since: Table,
+}
+
+impl Said {
+    /// Takes a word of secretsd's. Two of one name may come in the wrong order; versions only grow,
+    /// but for the 0 of what is gone.
+    fn take(&mut self, versions: Vec<NameVersion>, all: bool) {
+        let newest = |table: &mut Table, at: (Tree, String), version: u64| {
+            let known = table.entry(at).or_default();
+            *known = match version {
+                0 => 0,
+                version => version.max(*known),
+            };
         };
+        if all {
+            let mut table = self.since.clone();
+            for one in versions {
+                let known = table.entry((one.tree, one.name)).or_default();
+                *known = one.version.max(*known);
+            }
+            self.all = Some(table);
+            return;
+        }
+        for one in versions {
+            let at = (one.tree, one.name);
+            if let Some(table) = &mut self.all {
+                newest(table, at.clone(), one.version);
+            }
+            newest(&mut self.since, at, one.version);
+        }
     }
 }
 
@@ -76,16 +96,16 @@ impl Injector {
     /// Tells each service of its own. Also what it knows already: a supervisor may have something
     /// left to do that was not possible before.
     pub(super) fn changed(&self, versions: Vec<NameVersion>, all: bool) -> Reply {
-        let mut newest = lock(&self.newest.0);
+        let mut said = lock(&self.newest.0);
         let concerned = self.instances.look(|one| {
             let record = &one.record;
             let is_told = record.manifest.on_change.is_some();
             (is_told && (all || asks_for(record, &versions))).then(|| record.clone())
         });
-        take(&mut newest, versions, all);
+        said.take(versions, all);
         let mut result = Reply::Ok;
         for record in concerned {
-            if let Err(error) = self.write_changes(newest.as_ref(), &record) {
+            if let Err(error) = self.write_changes(said.all.as_ref(), &record) {
                 result = failed(&error);
             }
         }
@@ -97,8 +117,13 @@ impl Injector {
         if record.manifest.on_change.is_none() {
             return Ok(());
         }
-        let newest = lock(&self.newest.0);
-        self.write_changes(newest.as_ref(), record)
+        let said = lock(&self.newest.0);
+        self.write_changes(said.all.as_ref(), record)
+    }
+
+    /// Another secretsd is there: versions may have been put back with the store that it opened.
+    pub(super) fn newest_from_now_on(&self) {
+        lock(&self.newest.0).since.clear();
     }
 
     fn write_changes(&self, table: Option<&Table>, record: &InstanceRecord) -> Result<(), String> {
@@ -137,16 +162,16 @@ mod tests {
 
     #[test]
     fn an_instance_is_told_of_what_it_asks_for_and_of_nothing_else() {
-        let mut table = None;
-        take(&mut table, vec![at(Tree::Secret, "db_password", 3)], false);
-        assert_eq!(of_instance(table.as_ref(), &record(1)), None);
+        let mut said = Said::default();
+        said.take(vec![at(Tree::Secret, "db_password", 3)], false);
+        assert_eq!(of_instance(said.all.as_ref(), &record(1)), None);
         let all = vec![
             at(Tree::Secret, "db_password", 3),
             at(Tree::Secret, "other", 9),
             at(Tree::Config, "db_password", 5),
         ];
-        take(&mut table, all, true);
-        let told = of_instance(table.as_ref(), &record(1)).unwrap();
+        said.take(all, true);
+        let told = of_instance(said.all.as_ref(), &record(1)).unwrap();
         assert_eq!(told.secrets.into_values().collect::<Vec<_>>(), [3]);
         assert!(told.configs.is_empty());
         assert!(asks_for(&record(1), &[at(Tree::Secret, "db_password", 1)]));
@@ -155,11 +180,25 @@ mod tests {
 
     #[test]
     fn an_older_word_does_not_take_the_place_of_a_newer_one() {
-        let mut table = Some(Table::new());
+        let mut newest = Said::default();
+        newest.take(Vec::new(), true);
         let key = (Tree::Secret, "a".to_owned());
         for (said, known) in [(8, 8), (7, 8), (0, 0), (9, 9)] {
-            take(&mut table, vec![at(Tree::Secret, "a", said)], false);
-            assert_eq!(table.as_ref().unwrap()[&key], known);
+            newest.take(vec![at(Tree::Secret, "a", said)], false);
+            assert_eq!(newest.all.as_ref().unwrap()[&key], known);
         }
+    }
+
+    #[test]
+    fn a_word_that_overtakes_the_word_of_all_is_not_lost() {
+        let mut said = Said::default();
+        let key = (Tree::Secret, "a".to_owned());
+        said.take(vec![at(Tree::Secret, "a", 8)], false);
+        said.take(vec![at(Tree::Secret, "a", 7)], true);
+        assert_eq!(said.all.as_ref().unwrap()[&key], 8);
+        // The next secretsd's store was put back.
+        said.since.clear();
+        said.take(vec![at(Tree::Secret, "a", 3)], true);
+        assert_eq!(said.all.as_ref().unwrap()[&key], 3);
     }
 }

@@ -9,6 +9,8 @@ use sys::lock::lock;
 
 /// How long an instance that is being made waits for secretsd: some of its restarts.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a word to secretsd may take that it learns otherwise, too: it may be stopped.
+const WORD: Duration = Duration::from_secs(2);
 /// So many may go away before they answer the same question: it may be what ends them.
 const TRIES: u32 = 3;
 
@@ -56,12 +58,13 @@ impl Daemon {
         }
     }
 
-    /// Tells secretsd something that it learns at its next take-over otherwise; whether it knows.
+    /// Tells secretsd something that it learns at its next take-over otherwise; whether it says that
+    /// it knows.
     pub fn tell(&self, body: &FromInjector) -> bool {
         let Some(link) = self.link() else {
             return false;
         };
-        ask(&link, body, &[])
+        link.request_within(WORD, body)
             .inspect_err(|error| log::debug!("{error}"))
             .is_ok()
     }

@@ -9,12 +9,14 @@ use std::sync::atomic::Ordering;
 use control::inner::{FromInjector, Link, Reply};
 use sys::lock::{lock, write};
 
-use super::daemon::ask;
+use super::daemon::{DaemonError, ask};
 use super::{Injector, reply};
 use crate::plan::Tree;
 
 /// Of a message's 16 descriptors, seven are of the connections that live.
 const LOST_AT_ONCE: usize = 9;
+/// So many records are a message: secretsd holds one message at a time.
+const RECORDS_AT_ONCE: usize = 256;
 /// Between two attempts to hand over.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -22,12 +24,17 @@ impl Injector {
     /// secretsd is there: hand over what it serves. On a thread of its own, as secretsd answers
     /// only after it has our answer.
     pub(super) fn hello(self: &Arc<Self>, link: Link) -> Reply {
+        self.newest_from_now_on();
         let injector = Arc::clone(self);
         let started = std::thread::Builder::new()
             .name("take-over".into())
             .spawn(move || {
                 // A connection that was lost meanwhile is another one at the next attempt.
-                while let Err(error) = injector.hand_over(link.clone()) {
+                let all = || {
+                    injector.bring_instances(&link)?;
+                    injector.hand_over(link.clone())
+                };
+                while let Err(error) = all() {
                     log::error!("secretsd does not take over: {error}");
                     if link.is_closed() {
                         return;
@@ -36,6 +43,21 @@ impl Injector {
                 }
             });
         reply(started.map(drop))
+    }
+
+    /// One message at the least: what is in none of them is not there.
+    fn bring_instances(&self, link: &Link) -> Result<(), String> {
+        let numbers = self.instances.numbers();
+        let mut parts = numbers.chunks(RECORDS_AT_ONCE);
+        let mut part = parts.next().unwrap_or_default();
+        loop {
+            let instances = self.instances.records_of(part);
+            done(ask(link, &FromInjector::Instances { instances }, &[]))?;
+            match parts.next() {
+                Some(next) => part = next,
+                None => return Ok(()),
+            }
+        }
     }
 
     fn hand_over(&self, link: Link) -> Result<(), String> {
@@ -66,17 +88,14 @@ impl Injector {
         let body = FromInjector::TakeOver {
             connections: names,
             held: held.iter().map(|(name, _)| name.clone()).collect(),
-            instances: self.instances.records(),
             lost: lost.iter().map(|(name, _)| name.clone()).collect(),
             ended,
         };
-        match ask(&link, &body, &fds) {
-            Ok(Reply::Ok) => {}
-            Ok(Reply::Failed { message }) => return Err(message),
-            Ok(_) => return Err("an answer to another question".to_owned()),
-            Err(error) => return Err(error.to_string()),
+        done(ask(&link, &body, &fds))?;
+        let told: Vec<_> = lock(&self.ended).drain(..told).collect();
+        for record in told {
+            self.instances.forget(record.number);
         }
-        lock(&self.ended).drain(..told);
         self.daemon.serves(link);
         let trees = [("secret", Tree::Secret), ("config", Tree::Config)];
         let trees = trees.into_iter().filter(|(name, _)| fresh.contains(name));
@@ -123,5 +142,14 @@ impl Injector {
             log::error!("no thread to build a connection again: {error}");
             self.mending.store(false, Ordering::Release);
         }
+    }
+}
+
+fn done(answer: Result<Reply, DaemonError>) -> Result<(), String> {
+    match answer {
+        Ok(Reply::Ok) => Ok(()),
+        Ok(Reply::Failed { message }) => Err(message),
+        Ok(_) => Err("an answer to another question".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -91,6 +91,25 @@ impl Instances {
         live.values().map(|one| one.record.clone()).collect()
     }
 
+    /// The numbers of all.
+    pub fn numbers(&self) -> Vec<u32> {
+        lock(&self.live).keys().copied().collect()
+    }
+
+    /// The records of those of `numbers` that have not ended.
+    pub fn records_of(&self, numbers: &[u32]) -> Vec<InstanceRecord> {
+        let live = lock(&self.live);
+        let there = numbers.iter().filter_map(|number| live.get(number));
+        there.map(|one| one.record.clone()).collect()
+    }
+
+    /// secretsd knows that it has ended.
+    pub fn forget(&self, number: u32) {
+        if let Err(error) = lock(&self.registry).remove(number) {
+            log::error!("instance {number} stays in the registry: {error}");
+        }
+    }
+
     /// What `look` finds worth doing, over all instances; the lock is held meanwhile.
     pub fn look<T>(&self, mut look: impl FnMut(&Live) -> Option<T>) -> Vec<T> {
         lock(&self.live).values().filter_map(&mut look).collect()
@@ -293,11 +312,11 @@ impl Injector {
         if let Err(error) = crate::changes::remove(&self.run_dir, number) {
             log::warn!("instance {number}: its file of changes stays: {error}");
         }
-        if !self.daemon.tell(&FromInjector::End { number }) {
+        if self.daemon.tell(&FromInjector::End { number }) {
+            self.instances.forget(number);
+        } else {
+            // In the registry until the next secretsd has been told, for our successor.
             lock(&self.ended).push(record.clone());
-        }
-        if let Err(error) = lock(&self.instances.registry).remove(number) {
-            log::error!("instance {number} stays in the registry: {error}");
         }
         // Whether a folder is in use shows in the mount tables of all namespaces there are: not worth
         // reading for each of many, while another instance is known to have its views there.

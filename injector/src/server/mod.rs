@@ -93,6 +93,8 @@ struct Injector {
 struct Peer {
     uid: u32,
     process: OwnedFd,
+    /// A take-over of this link has begun.
+    greeted: AtomicBool,
     _place: Option<Place>,
 }
 
@@ -232,6 +234,7 @@ impl Injector {
         let peer = Peer {
             uid: credentials.uid,
             process: sys::peer::pidfd(&stream)?,
+            greeted: AtomicBool::new(false),
             _place: place.flatten(),
         };
         let injector = Arc::clone(self);
@@ -253,7 +256,13 @@ impl Injector {
         let is_root = peer.uid == 0;
         match body {
             ToInjector::Hello { role, .. } => match role {
-                Role::Daemon if is_daemon => self.hello(link.clone()),
+                // It is tried again and again on a thread of its own; one is enough.
+                Role::Daemon if is_daemon && peer.greeted.swap(true, Ordering::AcqRel) => Reply::Ok,
+                Role::Daemon if is_daemon => {
+                    let reply = self.hello(link.clone());
+                    peer.greeted.store(reply == Reply::Ok, Ordering::Release);
+                    reply
+                }
                 Role::Supervisor if is_root => Reply::Ok,
                 _ => failed("this user may not have that role"),
             },
@@ -313,7 +322,10 @@ impl Injector {
         }
     }
 
-    fn touch(&self, how: Touch, targets: Vec<RingTarget>) -> Reply {
+    fn touch(&self, how: Touch, mut targets: Vec<RingTarget>) -> Reply {
+        // Whoever has ended watches nothing; and nothing is owed to whom there is not.
+        let there: BTreeSet<u32> = self.instances.numbers().into_iter().collect();
+        targets.retain(|one| one.instance().is_none_or(|number| there.contains(&number)));
         let numbers = self
             .bell
             .touch(&self.apart, &self.connections(), how, targets);

@@ -9,8 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +37,9 @@ pub enum LinkError {
     /// The answer is none.
     #[error("the answer cannot be understood")]
     Answer,
+    /// There was no answer in time; the peer may act on the question all the same.
+    #[error("no answer in {0:?}")]
+    Late(Duration),
 }
 
 type Answered = (Reply, Vec<OwnedFd>);
@@ -134,6 +138,37 @@ impl Link {
         body: &B,
         fds: &[BorrowedFd<'_>],
     ) -> Result<Answered, LinkError> {
+        let (_, answered) = self.begin(body, fds)?;
+        answered.recv().unwrap_or(Err(LinkError::Closed))
+    }
+
+    /// Asks, and waits for the answer as long as the connection lives, but no longer than `patience`.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub fn request_within<B: Serialize>(
+        &self,
+        patience: Duration,
+        body: &B,
+    ) -> Result<Reply, LinkError> {
+        let (id, answered) = self.begin(body, &[])?;
+        match answered.recv_timeout(patience) {
+            Ok(answer) => answer.map(|(reply, _)| reply),
+            Err(RecvTimeoutError::Disconnected) => Err(LinkError::Closed),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(waiting) = lock(&self.0.0.waiting).as_mut() {
+                    waiting.remove(&id);
+                }
+                Err(LinkError::Late(patience))
+            }
+        }
+    }
+
+    fn begin<B: Serialize>(
+        &self,
+        body: &B,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(u64, Receiver<Result<Answered, LinkError>>), LinkError> {
         let shared = &self.0.0;
         let body = to_raw_value(body).map_err(|error| LinkError::Send(error.into()))?;
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +197,7 @@ impl Link {
                 LinkError::Send(error)
             });
         }
-        answered.recv().unwrap_or(Err(LinkError::Closed))
+        Ok((id, answered))
     }
 
     /// Has the peer hung up?

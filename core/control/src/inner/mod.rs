@@ -108,6 +108,12 @@ pub enum ToInjector {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromInjector {
+    /// Some of the instances that there are, before [`FromInjector::TakeOver`]: as many messages as
+    /// it takes.
+    Instances {
+        /// Their records.
+        instances: Vec<InstanceRecord>,
+    },
     /// Serve these. With it come the descriptors of the connections, then of what was held, then of
     /// what was lost, in the order of the names.
     TakeOver {
@@ -115,8 +121,6 @@ pub enum FromInjector {
         connections: Vec<String>,
         /// The names of what an earlier secretsd gave to hold.
         held: Vec<String>,
-        /// All instances that are there.
-        instances: Vec<InstanceRecord>,
         /// The names of connections that were aborted, and are among `connections` anew. What the
         /// kernel has cached of them is to be forgotten before this is answered.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

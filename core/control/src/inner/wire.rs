@@ -1,5 +1,5 @@
 //! Frames of the inner link: a length of four bytes (little-endian), then JSON:
-//! `{"id":7,"version":1,"request":...}` or `{"id":7,"version":1,"reply":...}`. Descriptors come with
+//! `{"id":7,"version":2,"request":...}` or `{"id":7,"version":2,"reply":...}`. Descriptors come with
 //! the frame's first byte.
 //!
 //! Between two frames a peer may be silent for ever. Once one has begun, the rest of it comes in time,
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The version of the messages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest frame that the injector takes: it trusts neither secretsd nor its memory to it.
 pub const MAX_FRAME: usize = 4 << 20;
 /// The longest frame that the injector sends, and its peers take: all instances, say.

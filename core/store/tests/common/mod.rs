@@ -61,6 +61,22 @@ pub fn merged(store: &Store, name: &str) -> (BTreeMap<model::ConfigKey, String>,
     (merged.data, merged.version)
 }
 
+/// Versions that are out of reach, and still there: held, or waiting for a sweep.
+pub fn retained(store: &Store) -> Vec<(SecretName, u32)> {
+    let of_secret = |(name, versions): (SecretName, Vec<u32>)| {
+        let reach = store.history(&operator(), &name).unwrap();
+        let is_out = |number: &u32| reach.iter().all(|one| one.number != *number);
+        let out: Vec<u32> = versions.into_iter().filter(is_out).collect();
+        out.into_iter().map(move |number| (name.clone(), number))
+    };
+    store
+        .versions()
+        .into_iter()
+        .flatten()
+        .flat_map(of_secret)
+        .collect()
+}
+
 pub fn memory() -> Store {
     Store::in_memory(Cipher::default())
 }

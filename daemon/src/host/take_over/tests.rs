@@ -43,10 +43,11 @@ fn a_connection_is_known_again_by_what_is_held_for_it() {
     let copies = held.iter().map(|fd| fd.try_clone().unwrap());
     let fds = ["", "", ""].map(file).into_iter().chain(copies).collect();
     let brought = sort(&words(&CONNECTIONS), &words(&CONNECTIONS), fds).unwrap();
-    let mut served: BTreeMap<_, _> = CONNECTIONS.into_iter().zip(held).collect();
+    let serving = |memfd| Serving { memfd, begun: true };
+    let mut served: BTreeMap<_, _> = CONNECTIONS.into_iter().zip(held.map(serving)).collect();
     assert!(brought.iter().all(|one| is_known(&served, one)));
     // One was lost, and made anew: it alone is to be served.
-    served.insert("config", file("b"));
+    served.insert("config", serving(file("b")));
     let known: Vec<_> = brought.iter().map(|one| is_known(&served, one)).collect();
     assert_eq!(known, [true, false, true]);
     assert!(!is_known(&BTreeMap::new(), &brought[0]));

@@ -68,7 +68,6 @@ fn both_ends_ask_over_one_connection_and_descriptors_go_both_ways() {
                 let body = FromInjector::TakeOver {
                     connections: vec![name],
                     held: vec![],
-                    instances: vec![],
                     lost: vec![],
                     ended: vec![],
                 };
@@ -236,7 +235,7 @@ fn after(frame: &[u8]) -> (Option<Vec<u8>>, bool) {
         .ok()
         .flatten()
         .map(|(frame, _)| frame);
-    let good = br#"{"id":9,"version":1,"request":"instances"}"#;
+    let good = br#"{"id":9,"version":2,"request":"instances"}"#;
     let lives = answer.is_some()
         && wire::send(&ours, &framed(good), &[]).is_ok()
         && matches!(wire::receive(&ours, MAX_FRAME), Ok(Some(_)));
@@ -252,11 +251,11 @@ fn framed(text: &[u8]) -> Vec<u8> {
 #[test]
 fn a_question_that_is_not_understood_is_answered_and_the_link_goes_on() {
     for text in [
-        r#"{"id":1,"version":1,"request":"no_such"}"#,
-        r#"{"id":1,"version":1,"request":{"end_instance":{"number":-1}}}"#,
-        r#"{"id":1,"version":1,"request":{"end_instance":{"number":1,"more":1}}}"#,
-        r#"{"id":1,"version":2,"request":"instances"}"#,
-        r#"{"id":1,"version":1,"request":{"hold":{"name":"x","unknown":[[[[]]]]}}}"#,
+        r#"{"id":1,"version":2,"request":"no_such"}"#,
+        r#"{"id":1,"version":2,"request":{"end_instance":{"number":-1}}}"#,
+        r#"{"id":1,"version":2,"request":{"end_instance":{"number":1,"more":1}}}"#,
+        r#"{"id":1,"version":9,"request":"instances"}"#,
+        r#"{"id":1,"version":2,"request":{"hold":{"name":"x","unknown":[[[[]]]]}}}"#,
     ] {
         let (answer, lives) = after(&framed(text.as_bytes()));
         let answer = String::from_utf8(answer.unwrap()).unwrap();
@@ -264,7 +263,7 @@ fn a_question_that_is_not_understood_is_answered_and_the_link_goes_on() {
         assert!(lives, "{text}");
     }
     let deep = format!(
-        r#"{{"id":1,"version":1,"request":{}{}}}"#,
+        r#"{{"id":1,"version":2,"request":{}{}}}"#,
         "[".repeat(1 << 20),
         "]".repeat(1 << 20)
     );
@@ -278,7 +277,7 @@ fn what_is_no_frame_ends_its_own_link_and_no_other() {
         framed(b"not json"),
         framed(b"{}"),
         framed(b""),
-        framed(br#"{"id":1,"version":1,"request":"instances","reply":"ok"}"#),
+        framed(br#"{"id":1,"version":2,"request":"instances","reply":"ok"}"#),
         u32::MAX.to_le_bytes().to_vec(),
         (MAX_FRAME as u32 + 1).to_le_bytes().to_vec(),
     ] {
@@ -289,7 +288,7 @@ fn what_is_no_frame_ends_its_own_link_and_no_other() {
 
 #[test]
 fn half_a_frame_and_a_peer_that_takes_none_hold_no_thread_for_ever() {
-    let whole = framed(br#"{"id":9,"version":1,"request":"instances"}"#);
+    let whole = framed(br#"{"id":9,"version":2,"request":"instances"}"#);
     for half in [&whole[..2], &whole[..4], &whole[..whole.len() - 1]] {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let held = Arc::new(());
