@@ -234,6 +234,16 @@ fn a_stop_and_a_start_keep_everything() {
 
 #[test]
 fn a_descriptor_of_an_instance_that_ended_while_secretsd_was_dead_reads_nothing() {
+    passed_on(|_| {});
+}
+
+/// The next one finds in the registry what nobody has been told of.
+#[test]
+fn nor_does_one_if_the_injector_dies_before_it_can_tell_of_the_end() {
+    passed_on(|pair| signal(pair.injector(), Signal::KILL, wait::LONG));
+}
+
+fn passed_on(meanwhile: impl FnOnce(&Pair)) {
     let pair = Pair::start();
     pair.set("key", "value");
     pair.grant("web", &["key"]);
@@ -254,12 +264,17 @@ fn a_descriptor_of_an_instance_that_ended_while_secretsd_was_dead_reads_nothing(
     signal(secretsd, Signal::KILL, Duration::ZERO);
     signal(pid, Signal::KILL, Duration::ZERO);
     wait::until("the instance to end", || {
-        let mut registry = std::fs::read_dir(pair.run_folder().join("instances")).unwrap();
-        registry.next().is_none().then_some(())
+        let ended = pair.log_text().contains("instance 1 of web ended");
+        ended.then_some(())
     });
+    meanwhile(&pair);
     assert_eq!(read(), Ok(5), "the kernel has it");
     signal(keeper, Signal::CONT, Duration::ZERO);
     process::goes(secretsd);
     pair.revoke("web", "key");
     assert!(read().is_err());
+    wait::until("the registry to forget it", || {
+        let mut registry = std::fs::read_dir(pair.run_folder().join("instances")).unwrap();
+        registry.next().is_none().then_some(())
+    });
 }

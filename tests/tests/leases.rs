@@ -54,6 +54,32 @@ fn a_grant_with_a_ttl_ends_by_itself_for_what_is_open_too() {
     probe.end().ok();
 }
 
+#[test]
+fn an_end_is_written_down_once_however_often_secretsd_is_started() {
+    let pair = Pair::start();
+    let ended = || {
+        let log = pair.deploy(&["audit", "query", "--kind", "change"]).ok();
+        let text = log.out();
+        let expired = |name: &str| {
+            let is = |line: &&str| line.contains("secret.expire") && line.contains(name);
+            text.lines().filter(is).count()
+        };
+        (expired("first"), expired("second"))
+    };
+    let lease = |name: &str| {
+        pair.set(name, "the value");
+        pair.deploy(&["secret", "grant", "web", name, "--ttl", "1s"])
+            .ok();
+    };
+    lease("first");
+    wait::until("the end of the first", || (ended() == (1, 0)).then_some(()));
+    pair.kill_secretsd();
+    // Whoever has told of this one has looked at all before.
+    lease("second");
+    wait::until("the end of the second", || (ended().1 > 0).then_some(()));
+    assert_eq!(ended(), (1, 1));
+}
+
 /// A pair whose secretsd lives in a time namespace: that machine has been up for so many seconds more.
 fn up_later(pair: &mut Pair, seconds: u32) {
     let up = pair.up_command();

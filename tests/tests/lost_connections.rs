@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::json;
 use tests::claim::ClaimedUser;
 use tests::command::run;
 use tests::manifest::Asked;
@@ -199,6 +200,46 @@ fn while_secretsd_is_dead() {
     }
     stage.reads_again();
     stage.goes_on();
+}
+
+/// What another secretsd has given out: a version before the newest, and the key of a config that was
+/// deleted, the last change of all.
+#[test]
+fn while_secretsd_is_dead_what_no_name_leads_to_any_more() {
+    let pair = Pair::start();
+    pair.set("a", "old");
+    pair.grant("web", &["a"]);
+    pair.deploy(&["config", "create", "app", "stored=1"]).ok();
+    let asked = Asked::service("web")
+        .with("secrets", json!([{"name": "a", "previous": true}]))
+        .with("config_from", json!(["app"]));
+    let mut web = pair.probe(&asked);
+    let stored = web.open("/config/stored").descriptor();
+    assert_eq!(web.pread(stored).text(), "1");
+    pair.deploy_with(
+        &["secret", "rotate", "a", "--file", "-", "--grace", "1h"],
+        b"new",
+    )
+    .ok();
+    let old = web.open("/secret/.previous/a").descriptor();
+    assert_eq!(web.pread(old).text(), "old");
+    pair.deploy(&["config", "delete", "app", "--yes"]).ok();
+
+    let keeper = pair.traces().running("deploy-inject")[0];
+    signal(keeper, Signal::STOP, Duration::ZERO);
+    signal(pair.secretsd(), Signal::KILL, wait::LONG);
+    for target in ["/secret", "/config"] {
+        abort(web.service(), target);
+    }
+    for (held, value) in [(old, "old"), (stored, "1")] {
+        assert_eq!(web.pread(held).text(), value, "the test shows nothing");
+    }
+    signal(keeper, Signal::CONT, Duration::ZERO);
+    for held in [old, stored] {
+        wait::until("a held descriptor to be closed", || web.pread(held).errno());
+    }
+    web.end().ok();
+    pair.leaves_nothing();
 }
 
 #[test]
