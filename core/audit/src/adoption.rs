@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sys::lock::lock;
 
-use crate::entry::{Access, Entry, Event, Kind, Merged, Record, Verdict};
+use crate::entry::{Access, Entry, Event, Kind, Merged, Outcome, Record, Verdict};
 use crate::time::Time;
 
 /// Before a service is told of a change, the injector looks, as the service, whether its files open.
@@ -113,7 +113,8 @@ impl Adoption {
         self.change(&mut table);
     }
 
-    /// Waits until `enough` says so of the readers, at most for `patience`; gives what they were then.
+    /// Waits until `enough` says so of the readers, at most for `patience`; gives what they were then,
+    /// as far as that is known: history may still be being read.
     pub fn wait(
         &self,
         secret: &str,
@@ -121,10 +122,11 @@ impl Adoption {
         mut enough: impl FnMut(&[Reader]) -> bool,
     ) -> Vec<Reader> {
         let end = Instant::now() + patience;
-        let mut table = self.whole();
+        let mut table = lock(&self.table);
         let mut seen = None;
         loop {
-            if seen.replace(table.changes) != Some(table.changes) {
+            let is_whole = table.awaited.is_none();
+            if is_whole && seen.replace(table.changes) != Some(table.changes) {
                 let readers = table.readers(secret);
                 if enough(&readers) {
                     return readers;
@@ -207,7 +209,9 @@ impl Adoption {
     pub(crate) fn read(&self, entry: &Entry<'_>) {
         match &entry.record {
             Record::Event(Event::Open(access)) => self.access(access, entry.time),
-            Record::Event(Event::Change(change)) if change.act == DELETE => {
+            Record::Event(Event::Change(change))
+                if change.act == DELETE && change.outcome == Outcome::Done =>
+            {
                 self.deleted(change.what);
             }
             Record::Merged(merged) => self.count(merged),

@@ -101,6 +101,9 @@ fn what_was_before_the_tail_is_waited_for_and_comes_before_it() {
     adoption.retain(&[1, 2, 3].into());
     adoption.ended(3);
     adoption.deleted("gone");
+    // Whoever has no time for that is told what is known.
+    let known = adoption.wait("db", Duration::ZERO, |_| panic!("it is not all"));
+    assert_eq!(known.len(), 2);
     let found = std::thread::scope(|threads| {
         let asking = threads.spawn(|| adoption.readers("db"));
         adoption.add_history(history);
