@@ -2,7 +2,7 @@
 //! found. What stands there from `## Findings` on is written by hand, and stays.
 //!
 //! `SOAK=10 make soak` goes a tenth of the way; `target/debug/soak SUITE...` plays these alone, and the
-//! page has them alone.
+//! rows of the others stay as they are, each with the commit that it is of.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
@@ -29,13 +29,11 @@ fn main() -> ExitCode {
     let percent = std::env::var("SOAK").unwrap_or_else(|_| "100".into());
     let document = workspace().join("docs/reliability.md");
     let counts = tempfile::NamedTempFile::new().unwrap();
-    let mut verdicts = String::new();
+    let mut failures = String::new();
     let mut all_hold = true;
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    for suite in SUITES {
-        if !asked.is_empty() && !asked.iter().any(|one| one == suite) {
-            continue;
-        }
+    let is_played = |suite: &str| asked.is_empty() || asked.iter().any(|one| one == suite);
+    for suite in SUITES.iter().filter(|suite| is_played(suite)) {
         // Those that are known not to hold are tried too, and do not count.
         for (kind, more) in [("holds", None), ("not yet", Some("--ignored"))] {
             let start = Instant::now();
@@ -63,8 +61,9 @@ fn main() -> ExitCode {
             }
             for (test, verdict) in ended {
                 println!("{suite} {test}: {verdict}");
-                let test = test.replace('_', " ");
-                writeln!(verdicts, "| {suite} | {test} | {kind} | {verdict} |").unwrap();
+                if verdict != "ok" {
+                    writeln!(failures, "| {suite} | {test} {verdict} | - |").unwrap();
+                }
             }
             if !output.status.success() {
                 let (errors, all) = (String::from_utf8_lossy(&output.stderr), out);
@@ -74,19 +73,27 @@ fn main() -> ExitCode {
             println!("{suite}, {kind}: {} s", took.as_secs());
         }
     }
-    let counted = std::fs::read_to_string(counts.path()).unwrap();
     let before = std::fs::read_to_string(&document).unwrap_or_default();
     let findings = before
         .find("## Findings")
         .map_or("## Findings\n", |at| &before[at..]);
+    let row = |line: &str| format!("{line} {}, {} |\n", said("date", &["-u", "+%F"]), commit());
+    let counted = std::fs::read_to_string(counts.path()).unwrap() + &failures;
+    let others = before.lines().filter(|line| {
+        let suite = line
+            .strip_prefix("| ")
+            .and_then(|line| line.split_once(" | "));
+        suite.is_some_and(|(suite, _)| SUITES.contains(&suite) && !is_played(suite))
+    });
+    let mut rows: Vec<String> = others.map(|line| format!("{line}\n")).collect();
+    rows.extend(counted.lines().map(row));
     let text = format!(
         "# What the long runs found\n\
-         `make soak` writes this page: {}, commit {}, Linux {}, {percent} % of the long form.\n\n\
-         | suite | what was tried, and held | seed |\n|---|---|---|\n{counted}\n\
-         | suite | test | it is said to | and did |\n|---|---|---|---|\n{verdicts}\n{findings}",
-        said("date", &["-u", "+%Y-%m-%d"]),
-        said("git", &["rev-parse", "--short", "HEAD"]),
+         `make soak` writes this page, a row for what was tried and held, with the commit that it is \
+         of. Last run: Linux {}, {percent} % of the long form.\n\n\
+         | suite | what was tried, and held | seed | commit |\n|---|---|---|---|\n{}\n{findings}",
         said("uname", &["-r"]),
+        rows.concat(),
     );
     std::fs::write(&document, text).unwrap();
     println!("{}", document.display());
@@ -108,6 +115,10 @@ fn verdicts_of(out: &str) -> Vec<(String, &'static str)> {
             (name.to_owned(), verdict)
         })
         .collect()
+}
+
+fn commit() -> String {
+    said("git", &["rev-parse", "--short", "HEAD"])
 }
 
 fn said(program: &str, words: &[&str]) -> String {
