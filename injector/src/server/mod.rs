@@ -263,6 +263,7 @@ impl Injector {
                 uid,
                 gid,
                 cgroup,
+                image,
             } if is_root => match (fds.into_iter().next(), peer.process.try_clone()) {
                 (Some(service), Ok(supervisor)) => self.make(Wanted {
                     manifest,
@@ -270,6 +271,7 @@ impl Injector {
                     uid,
                     gid,
                     cgroup,
+                    image,
                     service,
                     supervisor,
                 }),
