@@ -113,6 +113,10 @@ pub struct InstanceSpec {
     pub gid: u32,
     /// See [`InstanceKey::cgroup`].
     pub cgroup: Option<String>,
+    /// The systemd unit that it runs in, as the injector says.
+    pub unit: Option<String>,
+    /// The digest of its container's image, as the injector says.
+    pub image: Option<String>,
     /// The secrets that its manifest asks for.
     pub secrets: Vec<SecretSpec>,
     /// The manifest's own settings; they win.

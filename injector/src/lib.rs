@@ -27,6 +27,7 @@ mod plan;
 mod process;
 mod registry;
 mod signals;
+mod unit;
 
 #[cfg(test)]
 mod testing;

@@ -61,6 +61,23 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
+/// The user that a process runs as: its real one.
+///
+/// # Errors
+/// The process is gone.
+pub(crate) fn uid(pid: i32) -> io::Result<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    text.lines()
+        .find_map(|line| {
+            line.strip_prefix("Uid:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 /// The inode of a process's mount namespace.
 ///
 /// # Errors

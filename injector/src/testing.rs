@@ -21,6 +21,8 @@ pub(crate) fn record(number: u32) -> InstanceRecord {
         start_time: crate::process::stat(pid).unwrap().start_time,
         mount_ns: crate::process::mount_namespace(pid).unwrap(),
         cgroup: None,
+        unit: None,
+        image: None,
         targets: manifest.targets.clone(),
         manifest_path: "/etc/web.yaml".into(),
         manifest,

@@ -13,7 +13,7 @@ mod text;
 mod time;
 
 pub use entry::{Entry, Tree};
-pub use grant::{Grant, Pins};
+pub use grant::{Grant, Identity, PinError, Pins, is_unit};
 pub use manifest::{
     Audit, MAX_COUNT, MAX_TEXT, Manifest, ManifestError, Modes, ModesError, OnChange, Restart,
     SecretRequest, Targets, TargetsError,

@@ -170,7 +170,7 @@ pub enum EnvelopeError {
 }
 
 /// Why a reader gets no permit.
-#[derive(Debug, Error, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Error, Clone, PartialEq, Eq, Hash)]
 pub enum Denied {
     /// No grant, or one that this version does not understand.
     #[error("not granted")]
@@ -178,9 +178,14 @@ pub enum Denied {
     /// The grant's `until` is past.
     #[error("the grant has expired")]
     Expired,
-    /// The grant is pinned to something that is not shown.
-    #[error("the grant is pinned")]
-    Pinned,
+    /// The grant is pinned to something else than the reader is.
+    #[error("the grant is pinned to {pin}, and {shown}")]
+    Pinned {
+        /// To what: `unit nginx.service`.
+        pin: String,
+        /// What the reader is instead, as the end of a sentence.
+        shown: String,
+    },
     /// There is no secret of this name.
     #[error("there is no such secret")]
     UnknownSecret,

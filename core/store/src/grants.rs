@@ -20,8 +20,6 @@ use crate::writers::Name;
 
 /// The most grants of one service; as many as a manifest may ask for.
 const MAX_GRANTS: usize = 4096;
-/// The most bytes of a pin.
-const MAX_PIN: usize = 512;
 
 impl Store {
     /// Lets a service read secrets, or changes until when it may. All or none of them.
@@ -41,7 +39,8 @@ impl Store {
         if secrets.is_empty() {
             return Ok(());
         }
-        check(&pins)?;
+        pins.check()
+            .map_err(|error| WriteError::Invalid(error.to_string()))?;
         let names = secrets.iter().cloned().map(Name::Secret);
         let mut writing = live.write(names.chain([Name::Service(service.clone())]).collect())?;
         all_exist(&live, &secrets)?;
@@ -146,16 +145,6 @@ fn all_exist(live: &Live, secrets: &BTreeSet<SecretName>) -> Result<(), WriteErr
         "there is no secret {}; make it with `deploy secret set` before granting it",
         missing.join(", ")
     )))
-}
-
-fn check(pins: &Pins) -> Result<(), WriteError> {
-    let all = [&pins.user, &pins.unit, &pins.image];
-    if all.into_iter().flatten().any(|pin| pin.len() > MAX_PIN) {
-        return Err(WriteError::TooLarge(format!(
-            "a pin has at most {MAX_PIN} bytes"
-        )));
-    }
-    Ok(())
 }
 
 /// What becomes of a service's grants.

@@ -25,6 +25,7 @@ mod live;
 mod meta;
 mod operator;
 mod permit;
+mod pins;
 mod place;
 mod reading;
 mod rotation;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use model::{SecretName, ServiceName, Timestamp};
+use model::{Identity, SecretName, ServiceName, Timestamp};
 
 use crate::clock::{self, End};
 use crate::operator::Operator;
@@ -25,6 +25,8 @@ pub enum Reader<'a> {
         service: &'a ServiceName,
         /// The instance's number.
         number: u32,
+        /// What the kernel and the injector say of it: a pinned grant asks for it.
+        identity: &'a Identity,
     },
     /// An operator; may read every secret.
     Operator(&'a Operator),
@@ -114,7 +116,9 @@ struct PermitInner {
 impl Permit {
     pub(crate) fn new(secret: SecretName, reader: Reader<'_>, cell: Arc<Cell>) -> Self {
         let instance = match reader {
-            Reader::Instance { service, number } => Some((service.clone(), number)),
+            Reader::Instance {
+                service, number, ..
+            } => Some((service.clone(), number)),
             Reader::Operator(_) => None,
         };
         Self {

@@ -11,6 +11,7 @@ use crate::live::{Found, Live};
 use crate::meta::{SecretMeta, VersionMeta};
 use crate::operator::Operator;
 use crate::permit::{Permit, Reader, Standing};
+use crate::pins;
 use crate::place::Place;
 use crate::store::Store;
 use crate::versions::no_secret;
@@ -44,19 +45,25 @@ impl Store {
         let known = catalog.secrets.get_key_value(name);
         let known = known.filter(|(_, secret)| secret.exists());
         let (name, secret) = known.ok_or(Denied::UnknownSecret)?;
-        let cell = match reader {
-            Reader::Operator(_) => &secret.cell,
-            Reader::Instance { service, .. } => {
+        let (cell, pinned) = match reader {
+            Reader::Operator(_) => (secret.cell.clone(), None),
+            Reader::Instance {
+                service, identity, ..
+            } => {
                 let service = catalog.services.get(service).ok_or(Denied::NotGranted)?;
                 let granted = service.grants.get(name).ok_or(Denied::NotGranted)?;
-                if !granted.pins.is_empty() {
-                    // Nothing is known of a reader yet that a pin could be compared with.
-                    return Err(Denied::Pinned);
-                }
-                &granted.cell
+                let pins = Some(&granted.pins).filter(|pins| !pins.is_empty());
+                let pinned = pins.map(|pins| (pins.clone(), identity));
+                (granted.cell.clone(), pinned)
             }
         };
-        let permit = Permit::new(name.clone(), reader, cell.clone());
+        let permit = Permit::new(name.clone(), reader, cell);
+        drop(catalog);
+        // The name service may take its time, so nobody waits for the catalog meanwhile. Should the
+        // grant get other pins now, its cell is denied, and the permit with it.
+        if let Some((pins, identity)) = pinned {
+            pins::check(&pins, identity)?;
+        }
         match permit.standing() {
             Standing::Valid => Ok(permit),
             Standing::Expired => Err(Denied::Expired),

@@ -89,6 +89,7 @@ fn reads_revokes_and_deletes_wait_for_no_writer_and_no_rotation() {
             let reader = Reader::Instance {
                 service: &web,
                 number: 1,
+                identity: &Default::default(),
             };
             let permit = store.permit(reader, &a).unwrap();
             assert_eq!(&*store.open_value(&permit, 2, None).unwrap(), b"same");

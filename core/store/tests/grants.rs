@@ -5,8 +5,8 @@
 mod common;
 
 use common::*;
-use model::{Pins, Timestamp};
-use store::{Denied, ReadError, Standing, Store, WriteError};
+use model::{Identity, Pins, Timestamp};
+use store::{Denied, ReadError, Reader, Standing, Store, WriteError};
 
 fn with(names: &[&str]) -> Store {
     let store = memory();
@@ -147,12 +147,12 @@ fn a_grant_ends_at_its_time_and_can_be_extended() {
 }
 
 #[test]
-fn a_pinned_grant_allows_nothing_yet() {
+fn a_pinned_grant_allows_only_who_is_what_it_says() {
     let store = with(&["db"]);
     grant(&store, "web", &["db"]).unwrap();
     let permit = ask(&store, "web", "db").unwrap();
     let pins = Pins {
-        user: Some("www-data".into()),
+        user: Some("33".into()),
         ..Pins::default()
     };
     store
@@ -169,10 +169,31 @@ fn a_pinned_grant_allows_nothing_yet() {
         Standing::Revoked,
         "it was given without the pin"
     );
-    assert_eq!(ask(&store, "web", "db").unwrap_err(), Denied::Pinned);
+    let denied = ask(&store, "web", "db").unwrap_err();
+    let told = "the grant is pinned to user 33, and this one runs as uid 0";
+    assert_eq!(denied.to_string(), told);
+    let identity = Identity {
+        uid: 33,
+        ..Identity::default()
+    };
+    let (web, db) = (service("web"), secret("db"));
+    let reader = Reader::Instance {
+        service: &web,
+        number: 1,
+        identity: &identity,
+    };
+    let other = store.permit(reader, &db).unwrap();
+    assert!(other.is_valid());
     assert_eq!(store.grants(&operator(), None).unwrap()[0].grant.pins, pins);
     grant(&store, "web", &["db"]).unwrap();
     assert!(ask(&store, "web", "db").unwrap().is_valid());
+    assert_eq!(other.standing(), Standing::Revoked);
+    let nobody = Pins {
+        unit: Some("nginx".into()),
+        ..Pins::default()
+    };
+    let refused = store.grant(&operator(), &web, &[db], None, nobody);
+    assert!(refused.unwrap_err().to_string().contains("nginx.service"));
 }
 
 #[test]

@@ -210,8 +210,13 @@ impl Host {
         until: Option<Timestamp>,
         pins: Pins,
     ) -> Result<(), ActError> {
-        let until_when = until.map(|until| format!(" until {until}"));
-        let detail = format!("{}{}", list(names), until_when.unwrap_or_default());
+        let mut detail = list(names);
+        if let Some(until) = until {
+            detail.push_str(&format!(" until {until}"));
+        }
+        if !pins.is_empty() {
+            detail.push_str(&format!(" for {pins} alone"));
+        }
         let act = Act::new("secret.grant", service.as_str()).detail(&detail);
         let _noted = self.untold.note(Tree::Secret, names);
         self.audit.act(operator, act, || {
@@ -225,6 +230,12 @@ impl Host {
         }
         // An on_change that was skipped for want of one of these is due now.
         self.tell(self.views.granted(service, names), self.secrets_at(names));
+        // Instances that run under a grant without these pins, and are something else.
+        let fallen = self.views.fallen(service, names);
+        if !fallen.is_empty() {
+            let touched = self.views.denied(Some(service), &fallen);
+            self.tell(touched, Vec::new());
+        }
         Ok(())
     }
 

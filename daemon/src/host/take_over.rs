@@ -316,6 +316,8 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
         uid: record.uid,
         gid: record.gid,
         cgroup: record.cgroup.clone(),
+        unit: record.unit.clone(),
+        image: record.image.clone(),
         secrets: manifest
             .secrets
             .iter()
@@ -447,11 +449,20 @@ fn refused(record: &InstanceRecord, error: MakeError) -> Reply {
 }
 
 fn missing_grant((secret, denied): (SecretName, Denied)) -> MissingGrant {
-    let reason = match denied {
+    let reason = match &denied {
         Denied::UnknownSecret => format!("there is no such secret; deploy secret set {secret}"),
         denied => denied.to_string(),
     };
-    MissingGrant { secret, reason }
+    // A grant to the name alone would take the pin away.
+    let mend = match &denied {
+        Denied::Pinned { .. } => Some(format!("see the grant: deploy secret readers {secret}")),
+        _ => None,
+    };
+    MissingGrant {
+        secret,
+        reason,
+        mend,
+    }
 }
 
 #[cfg(test)]

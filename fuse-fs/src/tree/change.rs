@@ -150,6 +150,25 @@ impl Views {
         touched
     }
 
+    /// Secrets that a running instance of a service had, and has no more although they are granted:
+    /// the grant is pinned now to something that it is not.
+    pub fn fallen(&self, service: &ServiceName, secrets: &[SecretName]) -> Vec<SecretName> {
+        let state = read(&self.state);
+        let has_lost = |name: &&SecretName| {
+            let mut own = state
+                .instances
+                .values()
+                .filter(|one| one.service == *service);
+            own.any(|instance| {
+                let slot = instance
+                    .slot(name.as_str())
+                    .map(|slot| &instance.slots[slot]);
+                slot.is_some_and(|slot| slot.permit.is_some() && !slot.is_shown())
+            })
+        };
+        secrets.iter().filter(has_lost).cloned().collect()
+    }
+
     /// Running instances of a service that ask for a secret and do not have it.
     fn asking(&self, service: &ServiceName, name: &SecretName) -> Vec<u32> {
         let state = read(&self.state);
@@ -215,6 +234,10 @@ impl Views {
                     }
                     let newest = state.newest.get(name).map_or(0, |one| one.version.number);
                     for slot in instance.slots_of(name.as_str()) {
+                        // Granted to it all the same, by a grant that others fall out of.
+                        if service.is_some() && instance.slots[slot].is_shown() {
+                            continue;
+                        }
                         let versions = match instance.slots[slot].is_previous {
                             true => &state.previous,
                             false => &state.newest,

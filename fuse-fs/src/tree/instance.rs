@@ -1,6 +1,8 @@
 //! One instance: what its manifest asks for, what it may have of it, and the numbers of its names.
 
-use model::{ConfigKey, Entry, FieldName, Modes, SecretName, ServiceName, Timestamp, Tree};
+use model::{
+    ConfigKey, Entry, FieldName, Identity, Modes, SecretName, ServiceName, Timestamp, Tree,
+};
 use store::{Permit, Shape, VersionMeta};
 
 use super::ask::Attr;
@@ -60,6 +62,8 @@ pub(super) struct Meaning {
 pub(super) struct Instance {
     pub key: InstanceKey,
     pub service: ServiceName,
+    /// What pinned grants ask for.
+    pub identity: Identity,
     pub uid: u32,
     pub gid: u32,
     pub modes: Modes,
@@ -115,6 +119,11 @@ impl Instance {
                 cgroup: spec.cgroup.clone(),
             },
             service: spec.service.clone(),
+            identity: Identity {
+                uid: spec.uid,
+                unit: spec.unit.clone(),
+                image: spec.image.clone(),
+            },
             uid: spec.uid,
             gid: spec.gid,
             modes: spec.modes,

@@ -104,6 +104,7 @@ impl Views {
         let reader = Reader::Instance {
             service: &instance.service,
             number: instance.key.number,
+            identity: &instance.identity,
         };
         self.store.permit(reader, name)
     }

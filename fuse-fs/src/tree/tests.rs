@@ -71,6 +71,8 @@ impl One {
             uid: 1234,
             gid: 1234,
             cgroup: None,
+            unit: None,
+            image: None,
             secrets: vec![secret],
             config: Default::default(),
             config_from: Vec::new(),

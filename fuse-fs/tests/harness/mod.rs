@@ -235,6 +235,8 @@ impl Host {
             uid: 1234,
             gid: 1234,
             cgroup: None,
+            unit: None,
+            image: None,
             secrets: secrets.iter().map(|name| asked(name)).collect(),
             config: pairs(config),
             config_from: Vec::new(),

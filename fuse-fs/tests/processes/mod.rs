@@ -203,6 +203,8 @@ fn views(stalls: Option<UnixStream>) -> (Store, Operator, Arc<Views>) {
         uid: 0,
         gid: 0,
         cgroup: None,
+        unit: None,
+        image: None,
         secrets: SECRETS.map(crate::harness::asked).to_vec(),
         config: Default::default(),
         config_from: Vec::new(),

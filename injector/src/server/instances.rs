@@ -20,7 +20,7 @@ use crate::mounts::Mounts;
 use crate::plan::{Survey, Target, Tree, plan};
 use crate::registry::{FORMAT, Registry};
 use crate::run_dir::RunDir;
-use crate::{clean, folders, process};
+use crate::{clean, folders, process, unit};
 
 /// Attaching takes a millisecond; what takes this long is stuck, and not waited for.
 const STUCK: Duration = Duration::from_millis(100);
@@ -35,6 +35,7 @@ pub(super) struct Wanted {
     pub uid: u32,
     pub gid: u32,
     pub cgroup: Option<String>,
+    pub image: Option<String>,
     /// The service's first process, which has not run anything yet.
     pub service: OwnedFd,
     pub supervisor: OwnedFd,
@@ -206,6 +207,10 @@ impl Injector {
 
     fn draft(&self, wanted: &Wanted) -> io::Result<InstanceRecord> {
         let pid = process::pid_of(wanted.service.as_fd())?;
+        let unit = match unit::of(pid)? {
+            None => unit::of_supervisor(wanted.supervisor.as_fd())?,
+            unit => unit,
+        };
         let record = InstanceRecord {
             format: FORMAT,
             number: lock(&self.instances.registry).next_number()?,
@@ -216,12 +221,20 @@ impl Injector {
             start_time: process::stat(pid)?.start_time,
             mount_ns: process::mount_namespace(pid)?,
             cgroup: wanted.cgroup.clone(),
+            unit,
+            image: wanted.image.clone(),
             targets: wanted.manifest.targets.clone(),
             manifest_path: wanted.manifest_path.clone(),
             manifest: wanted.manifest.clone(),
             entries: Vec::new(),
             reloads: 0,
         };
+        // A pinned grant believes the number: who is somebody already does not become another one.
+        let uid = process::uid(pid)?;
+        if uid != 0 && uid != record.uid && record.image.is_none() {
+            let words = format!("it runs as uid {uid} and is to be uid {}", record.uid);
+            return Err(io::Error::other(words));
+        }
         // What was read is of this process only if it has not ended before.
         if process::has_ended(&wanted.service) {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));

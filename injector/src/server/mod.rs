@@ -272,6 +272,7 @@ impl Injector {
                 uid,
                 gid,
                 cgroup,
+                image,
             } if is_root => match (fds.into_iter().next(), peer.process.try_clone()) {
                 (Some(service), Ok(supervisor)) => self.make(Wanted {
                     manifest,
@@ -279,6 +280,7 @@ impl Injector {
                     uid,
                     gid,
                     cgroup,
+                    image,
                     service,
                     supervisor,
                 }),

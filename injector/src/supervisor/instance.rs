@@ -25,6 +25,7 @@ pub(super) fn make_instance(
         uid: account.uid,
         gid: account.gid,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+        image: None,
     };
     let refused = |message: String, code| StartError::Refused { message, code };
     match ask(run_dir, &body, &[service])? {
@@ -56,9 +57,11 @@ fn explain(service: &str, message: &str, hint: Option<&str>, missing: &[MissingG
     let mut text = message.to_owned();
     for grant in missing {
         let (secret, reason) = (&grant.secret, &grant.reason);
-        text.push_str(&format!(
-            "\n  {secret}: {reason}; deploy secret grant {service} {secret}"
-        ));
+        let mend = match &grant.mend {
+            Some(mend) => mend.clone(),
+            None => format!("deploy secret grant {service} {secret}"),
+        };
+        text.push_str(&format!("\n  {secret}: {reason}; {mend}"));
     }
     if let Some(hint) = hint {
         text.push_str("\n  ");

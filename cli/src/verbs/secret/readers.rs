@@ -34,6 +34,7 @@ pub fn readers(args: &Readers, context: &Context) -> Result<()> {
             [
                 "SERVICE",
                 "ENDS IN",
+                "ONLY AS",
                 "INSTANCE",
                 "VERSION",
                 "SINCE",
@@ -45,11 +46,12 @@ pub fn readers(args: &Readers, context: &Context) -> Result<()> {
     })
 }
 
-fn row(reader: &Reader, one: Option<&ReaderInstance>) -> [String; 7] {
+fn row(reader: &Reader, one: Option<&ReaderInstance>) -> [String; 8] {
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     [
         reader.service.to_string(),
         text(reader.left.map(ends_in)),
+        text(Some(reader.pins.to_string()).filter(|pins| !pins.is_empty())),
         text(one.map(|one| one.instance.to_string())),
         text(one.and_then(|one| one.version).map(|one| one.to_string())),
         text(one.and_then(|one| one.since).map(|one| one.to_string())),
@@ -78,6 +80,9 @@ pub fn describe(reader: &Reader) -> String {
     let mut text = reader.service.to_string();
     if let Some(until) = reader.until {
         text.push_str(&format!(" until {until}"));
+    }
+    if !reader.pins.is_empty() {
+        text.push_str(&format!(", only as {}", reader.pins));
     }
     if !reader.instances.is_empty() {
         let all: Vec<u32> = reader.instances.iter().map(|one| one.instance).collect();

@@ -50,6 +50,11 @@ pub enum ToInjector {
         gid: u32,
         /// Its cgroup, as /proc/PID/cgroup says it.
         cgroup: Option<String>,
+        /// The digest of the image that its container was made of, `sha256:...`, for grants that are
+        /// pinned to one. The injector believes root alone, and who sends this has it from the
+        /// container's runtime and not from the container.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<String>,
     },
     /// End an instance. Root alone.
     EndInstance {
@@ -293,6 +298,9 @@ pub struct MissingGrant {
     pub secret: SecretName,
     /// Why.
     pub reason: String,
+    /// What mends it, where that is not a grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
 }
 
 /// A file of a view, as the bell finds it.
@@ -345,6 +353,12 @@ pub struct InstanceRecord {
     pub mount_ns: u64,
     /// Its cgroup, as /proc/PID/cgroup says it.
     pub cgroup: Option<String>,
+    /// The systemd unit that it runs in, as the injector has read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The digest of its container's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Where its views are.
     pub targets: Targets,
     /// Where its manifest came from.

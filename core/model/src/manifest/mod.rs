@@ -157,6 +157,11 @@ impl fmt::Debug for Manifest {
     }
 }
 
+/// Whether a text can name a user.
+pub(crate) fn check_user(user: &str) -> Result<(), &'static str> {
+    rules::user(user)
+}
+
 /// A manifest on its way between programs, before its rules were asked again.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

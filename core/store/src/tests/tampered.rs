@@ -177,6 +177,7 @@ fn a_grant_that_is_not_understood_is_denied_kept_and_can_be_revoked() {
         let reader = Reader::Instance {
             service: &web,
             number: 1,
+            identity: &Default::default(),
         };
         store.permit(reader, &name.parse().unwrap()).map(drop)
     };

@@ -94,6 +94,7 @@ pub fn ask(store: &Store, of: &str, name: &str) -> Result<Permit, store::Denied>
         Reader::Instance {
             service: &service(of),
             number: 1,
+            identity: &Default::default(),
         },
         &secret(name),
     )

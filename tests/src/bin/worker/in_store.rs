@@ -197,6 +197,7 @@ pub fn lines(store: &Store) -> Lines {
             let reader = Reader::Instance {
                 service: &meta.service,
                 number: 1,
+                identity: &Default::default(),
             };
             let permitted = store.permit(reader, name).is_ok();
             if permitted != lines.contains_key(&format!("{}/{name}", meta.service)) {
