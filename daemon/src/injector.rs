@@ -8,7 +8,6 @@ mod letter;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use std::time::{Duration, Instant};
 use control::inner::{Link, NameVersion, Reply, Role, ToInjector, VERSION};
 use fuse_fs::Touched;
 use sys::lock::lock;
+use sys::places::Places;
 
 use self::letter::Letter;
 use crate::host::acts::Behind;
@@ -38,7 +38,7 @@ pub(crate) struct Injector {
     socket: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
-    sending: Arc<AtomicUsize>,
+    sending: Places,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -78,7 +78,7 @@ impl Injector {
             socket,
             state: Mutex::default(),
             changed: Condvar::new(),
-            sending: Arc::default(),
+            sending: Places::new(AT_ONCE),
             kept: Arc::default(),
         }
     }
@@ -190,13 +190,13 @@ impl Injector {
         }
         let instances = letter.instances();
         let (link, place) = loop {
-            if let (Some(link), Some(place)) = (self.link(), Place::take(&self.sending)) {
+            if let (Some(link), Some(place)) = (self.link(), self.sending.take()) {
                 break (link, place);
             }
             let mut kept = lock(&self.kept);
             kept.unsent.keep(letter);
             // Who has come, or was done, since we looked has seen what was kept before.
-            if self.link().is_none() || self.sending.load(Ordering::Acquire) >= AT_ONCE {
+            if self.link().is_none() || self.sending.are_taken() {
                 return instances;
             }
             letter = std::mem::take(&mut kept.unsent);
@@ -254,22 +254,6 @@ pub(crate) fn warn_of_behind(behind: &Behind) {
             "watchers of instance {instance} of {service} could not be told yet; they will be as \
              soon as that is possible"
         );
-    }
-}
-
-/// A thread's place among [`AT_ONCE`], given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(taken: &Arc<AtomicUsize>) -> Option<Place> {
-        let place = Place(Arc::clone(taken));
-        (taken.fetch_add(1, Ordering::AcqRel) < AT_ONCE).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

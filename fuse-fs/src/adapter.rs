@@ -25,6 +25,7 @@ use crate::inflight::{Call, InFlight, Name, Noted};
 use crate::inode::Ino;
 use crate::takeover::LONG;
 use crate::tree::{Attr, Caller, NAME_MAX, OpenAs, Part, Ttl, Turn, Views};
+use crate::units::UnitLookups;
 
 /// A ring is one byte.
 const MAX_WRITE: u32 = 4096;
@@ -36,12 +37,14 @@ pub(crate) struct Adapter {
     tree: Tree,
     views: Arc<Views>,
     in_flight: Arc<InFlight>,
+    units: UnitLookups,
 }
 
 impl Adapter {
     pub fn new(tree: Tree, views: Arc<Views>, in_flight: Arc<InFlight>) -> Adapter {
         Adapter {
             tree,
+            units: UnitLookups::new(tree, Arc::clone(&views)),
             views,
             in_flight,
         }
@@ -81,6 +84,15 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if Ino(parent.0) == Ino::ROOT
+            && request.uid() == 0
+            && let Some(unit) = name.to_str().filter(|name| model::is_unit(name))
+        {
+            let noted = self
+                .in_flight
+                .note(request, Call::Lookup(Name::of(name)), Ino(parent.0));
+            return self.units.look_up(unit, request.pid(), noted, reply);
+        }
         let _begun = self.begin(request, Call::Lookup(Name::of(name)), parent);
         match self
             .views
@@ -111,6 +123,14 @@ impl Filesystem for Adapter {
         match self.views.attr(self.tree, Ino(ino.0)) {
             Ok(attr) => reply.attr(&LONG, &attributes(&attr)),
             Err(refusal) => reply.error(refusal.into()),
+        }
+    }
+
+    /// Of the link to an instance's folder: its number, as the folder is named.
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match Ino(ino.0) {
+            link if link.is_link() => reply.data(link.instance().to_string().as_bytes()),
+            _ => reply.error(Refusal::Invalid.into()),
         }
     }
 
@@ -402,7 +422,10 @@ pub(crate) fn attributes(attr: &Attr) -> FileAttr {
         mtime: changed,
         ctime: changed,
         crtime: changed,
-        kind: kind(attr.is_folder),
+        kind: match attr.ino.is_link() {
+            true => FileType::Symlink,
+            false => kind(attr.is_folder),
+        },
         perm: attr.mode,
         nlink: if attr.is_folder { 2 } else { 1 },
         uid: attr.uid,

@@ -6,7 +6,8 @@
 //! | 43..28 | the entry's number within the instance and tree, from 1; 0: the instance's own folder |
 //! | 27..0 | the version; 0: a folder |
 //!
-//! The kernel's root, 1, is thus version 1 of nothing, and `.inode` is 2.
+//! The kernel's root, 1, is thus version 1 of nothing, and `.inode` is 2. Version 1 of an instance's
+//! own folder is the link by which a unit finds it.
 
 use std::fmt;
 
@@ -26,6 +27,16 @@ impl Ino {
     /// The folder of an instance.
     pub fn instance_folder(instance: u32) -> Ino {
         Ino::new(instance, 0, 0)
+    }
+
+    /// The link to an instance's folder, which has the name of a unit.
+    pub fn link(instance: u32) -> Ino {
+        Ino::new(instance, 0, 1)
+    }
+
+    /// Is it such a link?
+    pub fn is_link(self) -> bool {
+        self.instance() != 0 && self == Ino::link(self.instance())
     }
 
     /// From its fields. Versions are below 2^28 and instances below 2^20, which store and registry
@@ -67,6 +78,19 @@ impl fmt::Debug for Ino {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_none_of_the_others() {
+        assert!(Ino::link(7).is_link());
+        for other in [
+            Ino::ROOT,
+            Ino::ALIAS,
+            Ino::instance_folder(7),
+            Ino::new(7, 1, 1),
+        ] {
+            assert!(!other.is_link(), "{other:?}");
+        }
+    }
 
     #[test]
     fn fields_come_out_as_they_went_in() {

@@ -22,13 +22,14 @@ mod spec;
 mod takeover;
 mod tree;
 mod unanswered;
+mod units;
 
 pub use handover::Handover;
 pub use kernel::tell_the_kernel;
 pub use operator::{CtlError, CtlLine, OperatorActs, serve_operator};
 pub use spec::{
     Access, AccessKind, AccessVerdict, Gone, InstanceKey, InstanceSpec, MakeError, Membership,
-    RingPath, SecretSpec, Touched, Unwritten, ViewsStatus, Witness,
+    NoInstance, RingPath, SecretSpec, Touched, Units, Unwritten, ViewsStatus, Witness,
 };
 pub use takeover::serve;
 pub use tree::Views;

@@ -26,6 +26,30 @@ pub trait Membership: Send + Sync + 'static {
     fn thread_group(&self, tid: u32) -> Option<u32>;
 }
 
+/// Who makes instances for units: systemd binds `views/secret/UNIT` into a unit's namespace, and the
+/// look-up of that name, by root and from the unit's cgroup, is the moment to make its instance.
+pub trait Units: Send + Sync + 'static {
+    /// The instance of the unit in which `tid` runs; its first look-up makes it. On a thread that may
+    /// wait, while the caller of the look-up waits for its end.
+    ///
+    /// # Errors
+    /// See [`NoInstance`].
+    fn instance_of(&self, unit: &str, tid: u32) -> Result<u32, NoInstance>;
+}
+
+/// Why a unit gets no instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoInstance {
+    /// There is no such unit, or whoever asks is not in it.
+    Unknown,
+    /// It may not have what it asks for.
+    Denied,
+    /// The store is sealed.
+    Sealed,
+    /// It could not be made.
+    Failed,
+}
+
 /// Who asked for a secret, and what he is answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
 pub mod peer;
+pub mod places;
 pub mod process;
 pub mod reader;
 pub mod sandbox;

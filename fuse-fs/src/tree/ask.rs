@@ -137,6 +137,13 @@ impl Views {
         }
     }
 
+    /// Counts a look-up of the link to an instance's folder.
+    pub(crate) fn link(&self, tree: Tree, number: u32) -> Result<Attr, Refusal> {
+        let link = self.attr(tree, Ino::link(number))?;
+        self.inodes(tree).look_up(link.ino, None);
+        Ok(link)
+    }
+
     /// Counts a look-up of an inode, and keeps the version of a secret for it.
     fn count(&self, tree: Tree, state: &State, ino: Ino) -> Result<(), Refusal> {
         let name = match tree {
@@ -203,6 +210,14 @@ impl Views {
         let instance = instance_of(state, ino)?;
         if ino.version() == 0 {
             return Ok(instance.folder(ino));
+        }
+        if ino.is_link() {
+            return Ok(Attr {
+                is_folder: false,
+                size: ino.instance().to_string().len() as u64,
+                mode: 0o777,
+                ..master_folder(ino)
+            });
         }
         if self.is_sealed() {
             return Err(Refusal::Sealed);

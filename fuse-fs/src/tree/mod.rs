@@ -24,7 +24,7 @@ mod witness;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{SecretName, Timestamp, Tree};
@@ -40,13 +40,15 @@ use self::retries::Retries;
 use crate::kernel::Kernel;
 use crate::live::Live;
 use crate::pool::Pool;
-use crate::spec::{Membership, ViewsStatus, Witness};
+use crate::spec::{Membership, Units, ViewsStatus, Witness};
 
 /// The views of all instances.
 pub struct Views {
     store: Store,
     membership: Arc<dyn Membership>,
     witness: Arc<dyn Witness>,
+    /// Set by whoever makes them; without, units have no instances.
+    units: OnceLock<Arc<dyn Units>>,
     /// Of the connection for secrets.
     connection: AtomicU32,
     state: RwLock<State>,
@@ -98,6 +100,7 @@ impl Views {
             store,
             membership,
             witness,
+            units: OnceLock::new(),
             connection: AtomicU32::new(0),
             state: RwLock::default(),
             sealed: AtomicBool::new(sealed),
@@ -112,6 +115,15 @@ impl Views {
             config_kernel: RwLock::default(),
             pool: Pool::default(),
         })
+    }
+
+    /// Units get their instances from `units` from now on.
+    pub fn make_units_by(&self, units: Arc<dyn Units>) {
+        let _ = self.units.set(units);
+    }
+
+    pub(crate) fn units(&self) -> Option<Arc<dyn Units>> {
+        self.units.get().cloned()
     }
 
     /// Counts for `deploy status`.

@@ -17,13 +17,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
 use control::inner::{FromInjector, InstanceRecord, Link, Reply, RingTarget, Role, ToInjector};
 use sys::apart::Apart;
 use sys::lock::read;
+use sys::places::{Place, Places};
 
 use self::bell::Bell;
 use self::changes::Newest;
@@ -69,7 +70,7 @@ pub enum ServeError {
 struct Injector {
     run_dir: RunDir,
     daemon_uid: u32,
-    links_of_daemon: Arc<AtomicUsize>,
+    links_of_daemon: Places,
     connections: RwLock<Arc<Connections>>,
     /// Connections whose views are not attached yet: services still have those of lost ones. Held by
     /// whoever hands over.
@@ -100,22 +101,6 @@ struct Peer {
 
 /// secretsd has one link, and two for a moment after it was started again. Each has a thread here.
 const LINKS_OF_DAEMON: usize = 8;
-
-/// A link's place among [`LINKS_OF_DAEMON`], given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(taken: &Arc<AtomicUsize>) -> Option<Place> {
-        let place = Place(Arc::clone(taken));
-        (taken.fetch_add(1, Ordering::AcqRel) < LINKS_OF_DAEMON).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// Serves until a signal ends the process. Mounts, registry and what the keeper holds stay; taking
 /// them away is `deploy-inject clean`.
@@ -153,7 +138,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let injector = Arc::new(Injector {
         run_dir,
         daemon_uid: options.daemon_uid,
-        links_of_daemon: Arc::default(),
+        links_of_daemon: Places::new(LINKS_OF_DAEMON),
         connections: RwLock::new(Arc::new(connections)),
         fresh: Mutex::new(fresh),
         lost,
@@ -226,7 +211,7 @@ impl Injector {
             return Ok(());
         }
         let is_daemon = credentials.uid == self.daemon_uid;
-        let place = is_daemon.then(|| Place::take(&self.links_of_daemon));
+        let place = is_daemon.then(|| self.links_of_daemon.take());
         if let Some(None) = place {
             log::warn!("secretsd has too many links; another one is refused");
             return Ok(());

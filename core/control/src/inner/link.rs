@@ -8,7 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use sys::lock::lock;
+use sys::places::Places;
 
 use super::Reply;
 use super::wire::{self, Envelope, MAX_FRAME, MAX_FRAME_OF_INJECTOR, VERSION};
@@ -63,7 +64,7 @@ struct Shared {
     limits: (usize, usize),
     waiting: Mutex<Waiting>,
     next_id: AtomicU64,
-    answering: AtomicUsize,
+    answering: Places,
     closed: AtomicBool,
 }
 
@@ -228,7 +229,7 @@ impl Shared {
             limits,
             waiting: Mutex::new(Some(HashMap::new())),
             next_id: AtomicU64::new(1),
-            answering: AtomicUsize::new(0),
+            answering: Places::new(AT_ONCE),
             closed: AtomicBool::new(false),
         })
     }
@@ -321,15 +322,6 @@ fn take_answer(shared: &Shared, envelope: &Envelope<'_>, reply: &RawValue, fds: 
     }
 }
 
-/// A question's place among [`AT_ONCE`], given back when dropped.
-struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 fn take_question(
     shared: &Arc<Shared>,
     serving: Option<(&Link, &Arc<Handler>)>,
@@ -347,15 +339,16 @@ fn take_question(
             format!("version {version} of the inner link is not known here, {VERSION} is");
         return shared.answer(id, &failed(message));
     }
-    let place = Place(Arc::clone(shared));
-    if shared.answering.fetch_add(1, Ordering::AcqRel) >= AT_ONCE {
+    let Some(place) = shared.answering.take() else {
         return shared.answer(id, &failed("too many questions at once".to_owned()));
-    }
+    };
+    let asked = Arc::clone(shared);
     let (link, handler, request) = (link.clone(), Arc::clone(handler), request.to_owned());
     let started = start("answer", move || {
         let answer = std::panic::catch_unwind(AssertUnwindSafe(|| handler(&link, &request, fds)));
         let answer = answer.unwrap_or_else(|_| failed("an internal error; see the log".to_owned()));
-        place.0.answer(id, &answer);
+        asked.answer(id, &answer);
+        drop(place);
     });
     if let Err(error) = started {
         shared.answer(id, &failed(format!("no thread for the question: {error}")));
