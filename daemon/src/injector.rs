@@ -88,7 +88,8 @@ impl Injector {
         self.link().is_some()
     }
 
-    fn link(&self) -> Option<Link> {
+    /// Over which it has handed its connections over.
+    pub fn link(&self) -> Option<Link> {
         lock(&self.state)
             .link
             .clone()

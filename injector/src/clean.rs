@@ -6,14 +6,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use control::inner::{InstanceRecord, Link, Reply, ToInjector};
+use control::inner::{InstanceRecord, Link, Origin, Reply, ToInjector};
 
 use crate::apply::{Hands, Namespace};
 use crate::mounts::{Mount, Mounts};
 use crate::plan::Step;
 use crate::registry::Registry;
 use crate::run_dir::RunDir;
-use crate::{folders, process};
+use crate::{folders, process, unit};
 
 /// A mount may lie over another one that a killed predecessor left; more than this is no accident.
 const LAYERS: usize = 64;
@@ -30,7 +30,7 @@ pub fn clean(run_dir: &Path, keep_instances: bool) -> io::Result<()> {
     if !keep_instances && run_dir.instances().exists() {
         let (registry, records) = Registry::open(&run_dir)?;
         for record in &records {
-            if live_process(record).is_none() {
+            if !lives(record) {
                 let path = run_dir.instances().join(record.number.to_string());
                 remove(&path, registry.remove(record.number));
                 remove(&path, crate::changes::remove(&run_dir, record.number));
@@ -104,8 +104,20 @@ pub(crate) fn live_process(record: &InstanceRecord) -> Option<OwnedFd> {
     (same && !process::has_ended(&pidfd)).then_some(pidfd)
 }
 
-/// Detaches an instance's views in its namespace, if there is one any more.
+/// Has it not ended?
+pub(crate) fn lives(record: &InstanceRecord) -> bool {
+    match record.origin {
+        Origin::Unit { .. } => unit::lives(record),
+        Origin::Supervisor | Origin::Container { .. } => live_process(record).is_some(),
+    }
+}
+
+/// Detaches an instance's views in its namespace, if there is one any more. What systemd has mounted
+/// goes with the unit's processes.
 pub(crate) fn take_out(record: &InstanceRecord) -> io::Result<()> {
+    if let Origin::Unit { .. } = record.origin {
+        return Ok(());
+    }
     let Some(pidfd) = live_process(record) else {
         return Ok(());
     };

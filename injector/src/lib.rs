@@ -16,18 +16,20 @@ pub mod mounts;
 pub mod run_dir;
 pub mod server;
 pub mod supervisor;
+pub mod unit;
 
 mod apply;
 mod changes;
 mod clean;
+mod explain;
 mod folders;
 mod installed;
+mod journal;
 mod notify;
 mod plan;
 mod process;
 mod registry;
 mod signals;
-mod unit;
 
 #[cfg(test)]
 mod testing;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use control::inner::InstanceRecord;
+use control::inner::{InstanceRecord, Origin};
 use model::Manifest;
 
 /// A record of this process, with a manifest of its own.
@@ -23,6 +23,7 @@ pub(crate) fn record(number: u32) -> InstanceRecord {
         cgroup: None,
         unit: None,
         image: None,
+        origin: Origin::Supervisor,
         targets: manifest.targets.clone(),
         manifest_path: "/etc/web.yaml".into(),
         manifest,

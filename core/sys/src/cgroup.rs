@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,33 @@ impl Cgroup {
     /// Its path as /proc/PID/cgroup says it after `0::`.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What no other cgroup of this boot has: the inode of its folder.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn id(&self) -> io::Result<u64> {
+        Ok(fs::metadata(&self.folder)?.ino())
+    }
+
+    /// The processes in it and below it, as far as our pid namespace has numbers for them.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn processes(&self) -> io::Result<Vec<i32>> {
+        let text = fs::read_to_string(self.folder.join("cgroup.procs"))?;
+        let pids = text.lines().filter_map(|line| line.parse().ok());
+        let mut all: Vec<i32> = pids.filter(|pid| *pid > 0).collect();
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let folder = entry.path();
+                let path = format!("{}/{}", self.path, entry.file_name().display());
+                // One that goes meanwhile has none.
+                all.extend(Cgroup { folder, path }.processes().unwrap_or_default());
+            }
+        }
+        Ok(all)
     }
 
     /// Where a process that writes `0` comes in.

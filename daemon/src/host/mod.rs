@@ -9,6 +9,7 @@ pub(crate) mod backup;
 mod lost;
 mod operator_tree;
 pub(crate) mod take_over;
+mod units;
 mod untold;
 mod versions;
 
@@ -72,7 +73,7 @@ impl Host {
             audit: Arc::clone(&audit),
             readers: membership.readers(),
         };
-        Arc::new(Host {
+        let host = Arc::new(Host {
             deploy_group: sys::users::group_id("deploy"),
             injector: Injector::new(run_dir.join("inject.sock")),
             housekeeping: Housekeeping::default(),
@@ -88,7 +89,9 @@ impl Host {
             sealing: Mutex::default(),
             backing_up: Mutex::default(),
             remarks: Mutex::default(),
-        })
+        });
+        host.serve_units();
+        host
     }
 
     /// How the views are.

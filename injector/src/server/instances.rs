@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use control::inner::{FromInjector, InstanceRecord, Reply};
+use control::inner::{FromInjector, InstanceRecord, Origin, Reply};
 use model::Manifest;
 use sys::apart::Apart;
 use sys::lock::lock;
@@ -35,6 +35,7 @@ pub(super) struct Wanted {
     pub uid: u32,
     pub gid: u32,
     pub cgroup: Option<String>,
+    pub container: Option<String>,
     pub image: Option<String>,
     /// The service's first process, which has not run anything yet.
     pub service: OwnedFd,
@@ -45,8 +46,65 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Live {
     pub record: InstanceRecord,
-    pub service: Arc<OwnedFd>,
-    pub supervisor: Option<Arc<OwnedFd>>,
+    pub life: Life,
+}
+
+/// What an instance lives as long as.
+#[derive(Clone, Debug)]
+pub(super) enum Life {
+    /// The service's first process, and its supervisor, which ends the instance itself; `None`: that
+    /// was killed.
+    Supervised(Arc<OwnedFd>, Option<Arc<OwnedFd>>),
+    /// A container's first process.
+    Container(Arc<OwnedFd>),
+    /// A unit's cgroup.
+    Unit,
+}
+
+impl Life {
+    /// The service's first process, and its supervisor.
+    pub fn processes(&self) -> [Option<&Arc<OwnedFd>>; 2] {
+        match self {
+            Life::Supervised(service, supervisor) => [Some(service), supervisor.as_ref()],
+            Life::Container(service) => [Some(service), None],
+            Life::Unit => [None, None],
+        }
+    }
+}
+
+impl Live {
+    /// One of which the registry tells; `None`: it has ended.
+    fn resume(record: InstanceRecord) -> Result<Live, InstanceRecord> {
+        let life = match record.origin {
+            Origin::Unit { .. } => unit::lives(&record).then_some(Life::Unit),
+            Origin::Container { .. } => {
+                clean::live_process(&record).map(|process| Life::Container(Arc::new(process)))
+            }
+            Origin::Supervisor => clean::live_process(&record).map(|process| {
+                let supervisor = supervisor_of(record.pid).map(Arc::new);
+                Life::Supervised(Arc::new(process), supervisor)
+            }),
+        };
+        match life {
+            Some(life) => Ok(Live { record, life }),
+            None => Err(record),
+        }
+    }
+
+    /// Where its views are: a process of each mount namespace that has them.
+    fn namespaces(&self) -> Vec<(InstanceRecord, Arc<OwnedFd>)> {
+        match &self.life {
+            Life::Supervised(process, _) | Life::Container(process) => {
+                vec![(self.record.clone(), Arc::clone(process))]
+            }
+            Life::Unit => {
+                let found = unit::namespaces(&self.record).into_iter();
+                found
+                    .map(|(record, process)| (record, Arc::new(process)))
+                    .collect()
+            }
+        }
+    }
 }
 
 /// All of them, and the registry that outlives us.
@@ -65,18 +123,10 @@ impl Instances {
         let mut live = BTreeMap::new();
         let mut ended = Vec::new();
         for record in records {
-            let Some(service) = clean::live_process(&record) else {
-                ended.push(record);
-                continue;
-            };
-            let supervisor = supervisor_of(record.pid);
-            let number = record.number;
-            let one = Live {
-                record,
-                service: Arc::new(service),
-                supervisor: supervisor.map(Arc::new),
-            };
-            live.insert(number, one);
+            match Live::resume(record) {
+                Ok(one) => drop(live.insert(one.record.number, one)),
+                Err(record) => ended.push(record),
+            }
         }
         let instances = Instances {
             registry: Mutex::new(registry),
@@ -90,6 +140,11 @@ impl Instances {
     pub fn records(&self) -> Vec<InstanceRecord> {
         let live = lock(&self.live);
         live.values().map(|one| one.record.clone()).collect()
+    }
+
+    /// A number that no other instance has.
+    pub fn next_number(&self) -> io::Result<u32> {
+        lock(&self.registry).next_number()
     }
 
     /// The numbers of all.
@@ -160,16 +215,29 @@ impl Injector {
             Ok(record) => record,
             Err(error) => return failed(&format!("cannot look at the service's process: {error}")),
         };
-        let number = record.number;
         let service = Arc::new(wanted.service);
+        let life = match record.origin {
+            Origin::Container { .. } => Life::Container(Arc::clone(&service)),
+            _ => Life::Supervised(Arc::clone(&service), Some(Arc::new(wanted.supervisor))),
+        };
+        self.make_one(record, life, |record| self.attach(record, &service))
+    }
+
+    /// Makes the instance of a record, and shows it by `attach`; all of it or nothing.
+    pub(super) fn make_one(
+        &self,
+        record: InstanceRecord,
+        life: Life,
+        attach: impl FnOnce(&InstanceRecord) -> Result<(), String>,
+    ) -> Reply {
+        let number = record.number;
         let one = Live {
             record: record.clone(),
-            service: Arc::clone(&service),
-            supervisor: Some(Arc::new(wanted.supervisor)),
+            life,
         };
         // From here on a take-over tells of it, and a change finds it.
         lock(&self.instances.live).insert(number, one);
-        let reply = self.make_views(&record, &service);
+        let reply = self.make_views(&record, attach);
         match reply {
             Reply::Made { .. } => self.watch.look_again(),
             _ if self.end(number) => {}
@@ -179,7 +247,11 @@ impl Injector {
         reply
     }
 
-    fn make_views(&self, record: &InstanceRecord, service: &OwnedFd) -> Reply {
+    fn make_views(
+        &self,
+        record: &InstanceRecord,
+        attach: impl FnOnce(&InstanceRecord) -> Result<(), String>,
+    ) -> Reply {
         let number = record.number;
         // secretsd first: it says whether the service may have what it asks for.
         let question = FromInjector::Make {
@@ -194,7 +266,7 @@ impl Injector {
             .instances
             .entries(number, made.clone())
             .map_err(|error| format!("cannot write the registry: {error}"))
-            .and_then(|()| self.attach(record, service))
+            .and_then(|()| attach(record))
             .and_then(|()| self.tell_changes(record));
         match done {
             Ok(()) => Reply::Made {
@@ -213,7 +285,7 @@ impl Injector {
         };
         let record = InstanceRecord {
             format: FORMAT,
-            number: lock(&self.instances.registry).next_number()?,
+            number: self.instances.next_number()?,
             service: wanted.manifest.service.clone(),
             uid: wanted.uid,
             gid: wanted.gid,
@@ -223,6 +295,10 @@ impl Injector {
             cgroup: wanted.cgroup.clone(),
             unit,
             image: wanted.image.clone(),
+            origin: match &wanted.container {
+                Some(id) => Origin::Container { id: id.clone() },
+                None => Origin::Supervisor,
+            },
             targets: wanted.manifest.targets.clone(),
             manifest_path: wanted.manifest_path.clone(),
             manifest: wanted.manifest.clone(),
@@ -273,7 +349,9 @@ impl Injector {
         }
         let live = self
             .instances
-            .look(|one| Some((one.record.clone(), Arc::clone(&one.service))));
+            .look(|one| Some(one.namespaces()))
+            .into_iter()
+            .flatten();
         // For all of them: whoever is stuck would hold it up for the others.
         let _lock = folders::lock();
         let connections = self.connections();
@@ -308,7 +386,9 @@ impl Injector {
             return false;
         };
         // Before folders are looked at: a child of the service that still lives has the views mounted.
-        if one.supervisor.is_none_or(|s| process::has_ended(&s)) {
+        if let Life::Supervised(_, supervisor) = &one.life
+            && supervisor.as_ref().is_none_or(process::has_ended)
+        {
             remove_cgroup(&one.record);
         }
         self.finish(&one.record);
@@ -331,6 +411,10 @@ impl Injector {
             // In the registry until the next secretsd has been told, for our successor.
             lock(&self.ended).push(record.clone());
         }
+        // What systemd has made is not ours to remove.
+        if let Origin::Unit { .. } = record.origin {
+            return;
+        }
         // Whether a folder is in use shows in the mount tables of all namespaces there are: not worth
         // reading for each of many, while another instance is known to have its views there.
         let live = lock(&self.instances.live);
@@ -347,8 +431,10 @@ impl Injector {
     pub(super) fn kill(&self, number: u32) {
         let service = {
             let live = lock(&self.instances.live);
-            live.get(&number)
-                .map(|one| (Arc::clone(&one.service), one.record.clone()))
+            live.get(&number).and_then(|one| match &one.life {
+                Life::Supervised(service, _) => Some((Arc::clone(service), one.record.clone())),
+                Life::Container(_) | Life::Unit => None,
+            })
         };
         if let Some((service, record)) = service {
             let kill = rustix::process::Signal::KILL;

@@ -10,6 +10,7 @@ mod hand_over;
 mod instances;
 mod reload;
 mod touch;
+mod units;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -84,6 +85,8 @@ struct Injector {
     /// Those that have ended while no secretsd was there to be told.
     ended: Mutex<Vec<InstanceRecord>>,
     newest: Newest,
+    /// Held by whoever looks whether a unit has an instance, and makes it one.
+    units: Mutex<()>,
     bell: Arc<Bell>,
     /// Touches what the bell has touched.
     apart: Arc<Apart>,
@@ -148,6 +151,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         instances,
         ended: Mutex::default(),
         newest: Newest::default(),
+        units: Mutex::default(),
         bell: Bell::new(caught_up),
         apart,
         watch: Watch::new()?,
@@ -257,6 +261,7 @@ impl Injector {
                 uid,
                 gid,
                 cgroup,
+                container,
                 image,
             } if is_root => match (fds.into_iter().next(), peer.process.try_clone()) {
                 (Some(service), Ok(supervisor)) => self.make(Wanted {
@@ -265,6 +270,7 @@ impl Injector {
                     uid,
                     gid,
                     cgroup,
+                    container,
                     image,
                     service,
                     supervisor,
@@ -291,6 +297,7 @@ impl Injector {
             ToInjector::Entries { number, entries } if is_daemon => {
                 reply(self.instances.entries(number, entries))
             }
+            ToInjector::Unit { unit, pid } if is_daemon => self.unit(&unit, pid),
             ToInjector::Changed { versions, all } if is_daemon => self.changed(versions, all),
             ToInjector::Stopping if is_root => self.stopping(),
             ToInjector::Outcome(outcome) if is_root => self.outcome(outcome),

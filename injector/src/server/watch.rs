@@ -9,7 +9,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Injector;
-use super::instances::Live;
+use super::instances::Life;
+use crate::unit;
 
 /// How often a lost connection is looked for: it is to be there again within a second. Polling
 /// /dev/fuse itself would be woken by each request that secretsd gets.
@@ -54,29 +55,33 @@ enum Due {
 pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
     loop {
         let mut waiting = Vec::new();
-        let look = |one: &Live| {
-            let supervisor = one.supervisor.as_ref().map(Arc::clone);
-            Some((one.record.number, Arc::clone(&one.service), supervisor))
-        };
         // The kernel is asked once for all, and nobody waits for the list meanwhile.
-        let live = injector.instances.look(look);
-        let all = live
-            .iter()
-            .flat_map(|(_, service, supervisor)| [Some(service), supervisor.as_ref()]);
+        let live = injector.instances.look(|one| {
+            let unit = matches!(one.life, Life::Unit).then(|| one.record.clone());
+            Some((one.record.number, one.life.clone(), unit))
+        });
+        let all = live.iter().flat_map(|(_, life, _)| life.processes());
         let mut ended = ended(all.clone().flatten())?.into_iter();
         let mut has_ended =
             |one: Option<&Arc<OwnedFd>>| one.is_none_or(|_| ended.next() == Some(true));
         let ended: Vec<bool> = all.map(&mut has_ended).collect();
-        for ((number, service, supervisor), ended) in live.into_iter().zip(ended.chunks_exact(2)) {
-            let mut alive: Vec<_> = supervisor.into_iter().filter(|_| !ended[1]).collect();
-            let due = match (ended[0], alive.is_empty()) {
-                (true, true) => Due::End(number),
-                (false, true) => Due::Kill(number),
-                // A supervisor that lives ends its instance itself.
-                (true, false) => Due::Wait(alive),
-                (false, false) => {
-                    alive.push(service);
-                    Due::Wait(alive)
+        for ((number, life, record), ended) in live.into_iter().zip(ended.chunks_exact(2)) {
+            let [service_ended, supervisor_ended] = [ended[0], ended[1]];
+            let due = match life {
+                // Looked at with each pulse: nothing tells of a cgroup that is removed.
+                Life::Unit if record.as_ref().is_some_and(unit::lives) => Due::Wait(Vec::new()),
+                Life::Unit => Due::End(number),
+                Life::Container(_) if service_ended => Due::End(number),
+                Life::Container(service) => Due::Wait(vec![service]),
+                Life::Supervised(service, supervisor) => {
+                    let alive = supervisor.filter(|_| !supervisor_ended);
+                    match (service_ended, alive) {
+                        (true, None) => Due::End(number),
+                        (false, None) => Due::Kill(number),
+                        // A supervisor that lives ends its instance itself.
+                        (true, Some(alive)) => Due::Wait(vec![alive]),
+                        (false, Some(alive)) => Due::Wait(vec![alive, service]),
+                    }
                 }
             };
             match due {

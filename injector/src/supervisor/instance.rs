@@ -3,12 +3,13 @@
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use control::inner::{Link, MissingGrant, RefusedKind, Reply, ToInjector};
+use control::inner::{Link, RefusedKind, Reply, ToInjector};
 use sys::cgroup::Cgroup;
 use sys::users::Account;
 
 use super::RunOptions;
 use super::life::StartError;
+use crate::explain::explain;
 use crate::run_dir::RunDir;
 
 /// Asks for an instance for a process that waits.
@@ -25,6 +26,7 @@ pub(super) fn make_instance(
         uid: account.uid,
         gid: account.gid,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+        container: None,
         image: None,
     };
     let refused = |message: String, code| StartError::Refused { message, code };
@@ -50,24 +52,6 @@ pub(super) fn make_instance(
         Reply::Failed { message } => Err(refused(message, 1)),
         _ => Err(refused("the injector answers something else".to_owned(), 1)),
     }
-}
-
-/// Every missing grant, each with the command that gives it.
-fn explain(service: &str, message: &str, hint: Option<&str>, missing: &[MissingGrant]) -> String {
-    let mut text = message.to_owned();
-    for grant in missing {
-        let (secret, reason) = (&grant.secret, &grant.reason);
-        let mend = match &grant.mend {
-            Some(mend) => mend.clone(),
-            None => format!("deploy secret grant {service} {secret}"),
-        };
-        text.push_str(&format!("\n  {secret}: {reason}; {mend}"));
-    }
-    if let Some(hint) = hint {
-        text.push_str("\n  ");
-        text.push_str(hint);
-    }
-    text
 }
 
 /// Ends one that was made.

@@ -50,6 +50,10 @@ pub enum ToInjector {
         gid: u32,
         /// Its cgroup, as /proc/PID/cgroup says it.
         cgroup: Option<String>,
+        /// The container that it is the first process of, as its runtime names it: then the instance
+        /// ends with that process, and whoever asks need not stay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<String>,
         /// The digest of the image that its container was made of, `sha256:...`, for grants that are
         /// pinned to one. The injector believes root alone, and who sends this has it from the
         /// container's runtime and not from the container.
@@ -101,6 +105,14 @@ pub enum ToInjector {
         versions: Vec<NameVersion>,
         /// These are all: a name that is not among them is not there.
         all: bool,
+    },
+    /// A process of root's in a systemd unit looks for that unit's view: give the instance that it
+    /// has, or make one by the unit's drop-in. Answered as `MakeInstance` is. secretsd alone.
+    Unit {
+        /// Its whole name.
+        unit: String,
+        /// Who looks.
+        pid: u32,
     },
     /// Everything is about to be stopped, the connections with it: have all forgotten that the kernel
     /// has cached of them. Root alone.
@@ -331,6 +343,25 @@ impl RingTarget {
     }
 }
 
+/// Who started a service, and so what the end of its instance is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Origin {
+    /// `deploy run`: it ends with its first process, and that with its supervisor.
+    #[default]
+    Supervisor,
+    /// systemd: it ends with the cgroup of its unit.
+    Unit {
+        /// What that has and no other cgroup of this boot.
+        cgroup_id: u64,
+    },
+    /// A container's runtime: it ends with the container's first process.
+    Container {
+        /// As the runtime names it.
+        id: String,
+    },
+}
+
 /// All that outlives the injector and secretsd of an instance; RUN_DIR/instances/NUMBER holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -359,6 +390,9 @@ pub struct InstanceRecord {
     /// The digest of its container's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Who started it.
+    #[serde(default)]
+    pub origin: Origin,
     /// Where its views are.
     pub targets: Targets,
     /// Where its manifest came from.
