@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::failure::printable;
 use crate::verbs::{
     audit, backup, call, completion, config, doctor, init, key, man, ps, reload, restore, run,
-    seal, secret, status, stop, unseal,
+    seal, secret, status, stop, unit, unseal,
 };
 
 /// Keeps secrets of services: each reads its own as files, and loses them when they are revoked.
@@ -67,6 +67,7 @@ pub enum Verb {
     Reload(reload::Reload),
     Ps(ps::Ps),
     Stop(stop::Stop),
+    Unit(unit::Unit),
     Key(key::Key),
     Audit(audit::Audit),
     Backup(backup::Backup),

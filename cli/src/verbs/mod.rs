@@ -17,6 +17,7 @@ pub mod seal;
 pub mod secret;
 pub mod status;
 pub mod stop;
+pub mod unit;
 pub mod unseal;
 
 use std::path::PathBuf;
@@ -51,6 +52,7 @@ fn dispatch(verb: &Verb, context: &Context) -> Result<ExitCode> {
         Verb::Reload(args) => reload::reload(args, context),
         Verb::Ps(args) => ps::ps(args, context),
         Verb::Stop(args) => stop::stop(args, context),
+        Verb::Unit(args) => unit::unit(args, context),
         Verb::Key(args) => key::key(args, context),
         Verb::Call(args) => call::call(args, context),
         Verb::Completion(args) => completion::completion(args),

@@ -139,7 +139,11 @@ impl DropIn {
         Ok(())
     }
 
-    fn parse(path: &Path, text: &str) -> Result<DropIn, DropInError> {
+    /// What a file says.
+    ///
+    /// # Errors
+    /// It lacks something.
+    pub fn parse(path: &Path, text: &str) -> Result<DropIn, DropInError> {
         let lacks = |what| DropInError::Lacks {
             path: path.to_owned(),
             what,

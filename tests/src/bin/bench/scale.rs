@@ -218,6 +218,7 @@ fn make_all(
             uid: user.uid(),
             gid: user.uid(),
             cgroup: Some(cgroup.path().to_owned()),
+            container: None,
             image: None,
         };
         let number = match link.request(&question, &[paused.pidfd()]) {
