@@ -190,7 +190,7 @@ impl Stages for Secretsd {
             // answered, and the injector keeps the connections.
             Stage::TakeOver => {
                 if let Some(host) = self.host.take() {
-                    host.audit.close();
+                    host.close();
                 }
             }
             // The root key stays in the keyring: a stop is no seal.
