@@ -9,6 +9,7 @@ mod names;
 mod offline;
 mod pairs;
 mod prompt;
+mod systemd;
 mod table;
 mod times;
 mod unnamed;

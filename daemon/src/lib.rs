@@ -22,6 +22,7 @@ mod restore;
 mod serve;
 mod server;
 mod start;
+mod watchdog;
 mod witness;
 
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ use crate::args::Folders;
 use crate::audit::Audit;
 use crate::host::Host;
 use crate::start::{Stage, Stages};
-use crate::{apart, housekeeping, injector, journal, server, start};
+use crate::{apart, housekeeping, injector, journal, server, start, watchdog};
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(folders: Folders) -> anyhow::Result<()> {
@@ -170,7 +170,10 @@ impl Stages for Secretsd {
             Stage::Unseal => self.unseal()?,
             Stage::TakeOver => self.take_over()?,
             Stage::Control => self.control()?,
-            Stage::Ready => tell(NotifyState::Ready),
+            Stage::Ready => {
+                tell(NotifyState::Ready);
+                watchdog::start(self.host()?).context("cannot start a thread")?;
+            }
         }
         Ok(())
     }
@@ -187,7 +190,7 @@ impl Stages for Secretsd {
             // answered, and the injector keeps the connections.
             Stage::TakeOver => {
                 if let Some(host) = self.host.take() {
-                    host.audit.close();
+                    host.close();
                 }
             }
             // The root key stays in the keyring: a stop is no seal.

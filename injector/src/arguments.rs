@@ -41,9 +41,10 @@ pub enum Verb {
     Serve {
         #[command(flatten)]
         run: RunDir,
-        /// secretsd's uid: who besides root may connect
-        #[arg(long)]
-        daemon_uid: u32,
+        /// secretsd's user, who besides root may connect: a name or a number
+        // The name that a keeper of an earlier version has for it, which may start this one.
+        #[arg(long, alias = "daemon-uid", default_value = "deploy-secrets")]
+        daemon_user: String,
     },
     /// Ring for the injector; started by `serve`, which asks for it on standard input
     #[command(hide = true)]

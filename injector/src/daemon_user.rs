@@ -137,6 +137,20 @@ pub fn prepare_state_dir(user: &str, state_dir: &Path) -> io::Result<bool> {
     }
 }
 
+/// secretsd's uid, by whom the injector knows it. Not root's: root may do other things there.
+///
+/// # Errors
+/// The user is unknown, or root.
+pub fn uid(user: &str) -> io::Result<u32> {
+    match find(user)?.uid {
+        0 => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "secretsd must not run as root; give it a user of its own",
+        )),
+        uid => Ok(uid),
+    }
+}
+
 fn find(user: &str) -> io::Result<Account> {
     sys::users::account(user)?.ok_or_else(|| {
         io::Error::new(

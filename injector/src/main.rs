@@ -39,9 +39,9 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             secretsd,
             injector: None,
         })?,
-        Verb::Serve { run, daemon_uid } => serve(&ServeOptions {
+        Verb::Serve { run, daemon_user } => serve(&ServeOptions {
             run_dir: run.run_dir,
-            daemon_uid,
+            daemon_uid: injector::daemon_user::uid(&daemon_user)?,
         })?,
         Verb::Apart => serve_apart().context("cannot serve")?,
         Verb::Clean {

@@ -196,6 +196,19 @@ pub(crate) fn ready() -> io::Result<()> {
     tell("READY=1", &[])
 }
 
+/// How often the keeper wants to hear [`alive`], if it does (`WatchdogSec=`).
+pub(crate) fn watchdog() -> Option<std::time::Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 3)
+}
+
+/// Tells the keeper that we are not stuck.
+///
+/// # Errors
+/// The keeper does not listen.
+pub(crate) fn alive() -> io::Result<()> {
+    tell("WATCHDOG=1", &[])
+}
+
 fn tell(text: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     match std::env::var_os("NOTIFY_SOCKET") {
         Some(path) => send(Path::new(&path), text, fds),

@@ -16,7 +16,11 @@ use super::{exit_code, installed};
 use crate::arguments::StateDir;
 use crate::context::{Context, require_root};
 use crate::failure::Failure;
-use crate::{prompt, value};
+use crate::{prompt, systemd, value};
+
+/// What the package's units have.
+const USER: &str = "deploy-secrets";
+const STATE_DIR: &str = "/var/lib/deploy-secrets";
 
 /// What is sure to fit into a pipe, so that it can be written before anyone reads.
 const LONGEST_PASSPHRASE: usize = 4096;
@@ -24,10 +28,10 @@ const LONGEST_PASSPHRASE: usize = 4096;
 /// Make a new store
 ///
 /// secretsd makes it, as its own user. The root key is random and is never printed; its first key
-/// slot is a file, with which secretsd unseals by itself, or a passphrase.
+/// slot is a file, with which secretsd unseals by itself, or a passphrase. Where the package's units
+/// are, secretsd is started, too.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
-    adduser --system --group deploy-secrets\n  \
     deploy init\n  \
     deploy init --state-dir /srv/secrets --user secretsd --passphrase")]
 pub struct Init {
@@ -88,14 +92,19 @@ pub fn init(args: &Init, context: &Context) -> Result<ExitCode> {
         }
         return Ok(exit_code(code));
     }
-    let report = serde_json::json!({ "state_dir": state_dir, "user": args.user });
+    // The units are for these alone.
+    let is_of_units = args.user == USER && state_dir == Path::new(STATE_DIR);
+    let started = is_of_units && systemd::start();
+    let report =
+        serde_json::json!({ "state_dir": state_dir, "user": args.user, "started": started });
     context.confirm(&report, |_| {
         let next = match args.user.as_str() {
-            "deploy-secrets" => String::new(),
-            user => format!(" --user {user}"),
+            _ if started => "secretsd runs; see it: systemctl status secretsd".to_owned(),
+            _ if is_of_units => format!("start secretsd: {}", systemd::start_command()),
+            USER => "start secretsd: deploy-inject up".to_owned(),
+            user => format!("start secretsd: deploy-inject up --user {user}"),
         };
-        let state_dir = state_dir.display();
-        format!("made a store in {state_dir}; start secretsd: deploy-inject up{next}")
+        format!("made a store in {}; {next}", state_dir.display())
     })?;
     Ok(ExitCode::SUCCESS)
 }

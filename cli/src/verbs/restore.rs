@@ -19,6 +19,7 @@ use crate::arguments::StateDir;
 use crate::context::{Context, require_root};
 use crate::failure::Failure;
 use crate::offline::{self, Opening};
+use crate::systemd;
 use crate::table::facts;
 
 /// Make the store of a backup the one in the state folder
@@ -127,6 +128,9 @@ fn text(report: &RestoreReport, file: &Path, aside: Option<&Path>) -> String {
     }));
     let warnings = report.warnings.iter();
     rows.extend(warnings.map(|warning| ("warning", warning.clone())));
-    rows.push(("next", "start secretsd: deploy-inject up".to_owned()));
+    rows.push((
+        "next",
+        format!("start secretsd: {}", systemd::start_command()),
+    ));
     facts(rows)
 }

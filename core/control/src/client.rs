@@ -55,7 +55,8 @@ impl ClientError {
             ClientError::Connect { source, .. } => Some(match source.kind() {
                 io::ErrorKind::PermissionDenied => "run as root, or as a member of group `deploy`",
                 _ => {
-                    "start it: deploy-inject up; or name its folder with --run-dir or DEPLOY_RUN_DIR"
+                    "make a store, if there is none: deploy init; start it: systemctl start secretsd, or \
+                     deploy-inject up; or name its folder with --run-dir or DEPLOY_RUN_DIR"
                 }
             }),
             ClientError::Lost(_) => Some("see whether it was done, then try again: deploy status"),

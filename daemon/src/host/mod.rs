@@ -99,6 +99,13 @@ impl Host {
         self.views.status()
     }
 
+    /// The process ends: no service is answered any more, and the audit log is closed after the last
+    /// entry.
+    pub fn close(&self) {
+        self.views.answer_no_more();
+        self.audit.close();
+    }
+
     /// Replaces what `deploy status` warns of.
     pub fn remark(&self, remarks: Vec<String>) {
         *lock(&self.remarks) = remarks;

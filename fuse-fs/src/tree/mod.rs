@@ -134,6 +134,13 @@ impl Views {
         }
     }
 
+    /// Nobody is answered from here on, for the process ends: what a handler has taken meanwhile is
+    /// left to the next secretsd, as after a kill. A store that closes would have it answered ENOKEY.
+    /// Returns when every handler that was answering has answered.
+    pub fn answer_no_more(&self) {
+        std::mem::forget(write(&self.turn));
+    }
+
     /// Begins to answer. Held until the answer has been sent.
     pub(crate) fn turn(&self) -> Turn<'_> {
         Turn(read(&self.turn))

@@ -83,7 +83,7 @@ impl Recipe {
                 .arg("serve")
                 .arg("--run-dir")
                 .arg(run_dir)
-                .arg("--daemon-uid")
+                .arg("--daemon-user")
                 .arg(daemon_uid.to_string())
                 .new_net_namespace()
                 .keep_capabilities(OF_INJECTOR)

@@ -4,13 +4,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Injector;
 use super::instances::Life;
-use crate::unit;
+use crate::{notify, unit};
 
 /// How often a lost connection is looked for: it is to be there again within a second. Polling
 /// /dev/fuse itself would be woken by each request that secretsd gets.
@@ -53,6 +53,7 @@ enum Due {
 
 /// Watches until the process ends.
 pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
+    let mut heartbeat = Heartbeat::default();
     loop {
         let mut waiting = Vec::new();
         // The kernel is asked once for all, and nobody waits for the list meanwhile.
@@ -96,7 +97,37 @@ pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
             }
         }
         injector.mend_connections();
+        heartbeat.beat();
         wait(&injector.watch, &waiting)?;
+    }
+}
+
+/// Tells the keeper that the watching thread goes round: it takes the locks of registry and
+/// instances, and waits for nobody. If it is stuck, so is every start and end of a service.
+struct Heartbeat {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Heartbeat {
+        Heartbeat {
+            every: notify::watchdog(),
+            next: Instant::now(),
+        }
+    }
+}
+
+impl Heartbeat {
+    fn beat(&mut self) {
+        if let Some(every) = self.every
+            && Instant::now() >= self.next
+        {
+            self.next = Instant::now() + every;
+            if let Err(error) = notify::alive() {
+                log::warn!("the keeper does not listen: {error}");
+            }
+        }
     }
 }
 
