@@ -21,8 +21,8 @@ pub struct Mount {
     pub root: PathBuf,
     /// Where it is, as the process sees it.
     pub point: PathBuf,
-    /// Mounts made on it appear in other namespaces as well.
-    pub shared: bool,
+    /// Its peer group, if it has one: mounts made on it appear on all of those as well.
+    pub shared: Option<u64>,
     /// The file system's type.
     pub kind: String,
     /// What it is said to be a mount of.
@@ -76,6 +76,16 @@ impl Mounts {
         self.0.iter()
     }
 
+    /// With those peer groups alone that `others` have too.
+    #[must_use]
+    pub fn shared_with(mut self, others: &Mounts) -> Mounts {
+        for mount in &mut self.0 {
+            let is_there = |group: &u64| others.0.iter().any(|other| other.shared == Some(*group));
+            mount.shared = mount.shared.filter(is_there);
+        }
+        self
+    }
+
     /// What is there besides our own mounts.
     pub fn without_ours(&self) -> Mounts {
         Mounts(self.0.iter().filter(|m| !m.is_ours()).cloned().collect())
@@ -114,7 +124,7 @@ fn parse_line(line: &str) -> Option<Mount> {
     let root = unescape(left.next()?);
     let point = unescape(left.next()?);
     let _options = left.next()?;
-    let shared = left.any(|tag| tag.starts_with("shared:"));
+    let shared = left.find_map(|tag| tag.strip_prefix("shared:")?.parse().ok());
     let mut right = right.split(' ');
     Some(Mount {
         id,
@@ -190,9 +200,14 @@ mod tests {
     #[test]
     fn escapes_and_propagation_are_read() {
         let mounts = Mounts::parse(HOST);
-        assert!(mounts.exactly_at(Path::new("/proc")).unwrap().shared);
+        let proc = Path::new("/proc");
+        assert_eq!(mounts.exactly_at(proc).unwrap().shared, Some(5));
+        let private = mounts.clone().shared_with(&Mounts::default());
+        assert_eq!(private.exactly_at(proc).unwrap().shared, None);
+        let shared = mounts.clone().shared_with(&mounts);
+        assert_eq!(shared.exactly_at(proc).unwrap().shared, Some(5));
         let spaced = mounts.exactly_at(Path::new("/mnt/with space")).unwrap();
-        assert!(!spaced.shared);
+        assert_eq!(spaced.shared, None);
         assert_eq!(spaced.kind, "tmpfs");
     }
 

@@ -135,7 +135,7 @@ pub(crate) fn plan(survey: &Survey) -> Result<Vec<Step>, PlanError> {
 /// A mount on a shared one appears in its peers too, in the host's namespace for one.
 fn check_propagation(others: &Mounts, target: &Target) -> Result<(), PlanError> {
     match others.at(&target.path) {
-        Some(mount) if mount.shared => Err(PlanError::Shared {
+        Some(mount) if mount.shared.is_some() => Err(PlanError::Shared {
             target: target.path.display().to_string(),
             point: mount.point.display().to_string(),
         }),

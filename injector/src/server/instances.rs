@@ -500,7 +500,13 @@ fn inject(
     let host_namespace =
         sys::namespace::is_hosts(record.pid).map_err(|error| format!("no namespace: {error}"))?;
     // By our own /proc: theirs may lie.
-    let mounts = Mounts::of(record.pid).map_err(|error| format!("no mount table: {error}"))?;
+    let no_table = |error| format!("no mount table: {error}");
+    let mut mounts = Mounts::of(record.pid).map_err(no_table)?;
+    // systemd shares a unit's mounts among its own processes, and what it has bound there itself
+    // shows to those too.
+    if let Origin::Unit { .. } = record.origin {
+        mounts = mounts.shared_with(&Mounts::here().map_err(no_table)?);
+    }
     if process::has_ended(service) {
         return Err("the service's process has ended".to_owned());
     }
