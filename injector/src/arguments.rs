@@ -77,6 +77,14 @@ pub enum Verb {
         /// The secrets that it must have
         names: Vec<OsString>,
     },
+    /// Give a container its view: an OCI hook of the kind createRuntime, with the state on standard input
+    OciHook {
+        #[command(flatten)]
+        run: RunDir,
+        /// Folder of manifests, NAME.yaml each
+        #[arg(long, default_value = "/etc/deploy")]
+        manifests: PathBuf,
+    },
     /// Become a service's command, with secrets in variables; started by a supervisor
     #[command(hide = true)]
     Exec {

@@ -13,6 +13,7 @@ pub mod exec;
 pub mod keeper;
 pub mod look;
 pub mod mounts;
+pub mod oci;
 pub mod run_dir;
 pub mod server;
 pub mod supervisor;

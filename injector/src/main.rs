@@ -51,6 +51,9 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot clean {}", run.run_dir.display()))?,
         Verb::Forget { run } => injector::forget(&run.run_dir)
             .with_context(|| format!("cannot end the views of {}", run.run_dir.display()))?,
+        Verb::OciHook { run, manifests } => {
+            injector::oci::hook(std::io::stdin(), &run.run_dir, &manifests)?;
+        }
         Verb::Supervise => return Ok(exit(injector::supervisor::run_detached())),
         Verb::Look {
             secret,

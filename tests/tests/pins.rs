@@ -146,6 +146,7 @@ fn a_pinned_image_is_what_root_s_injector_is_told_and_nothing_else() {
             uid: 0,
             gid: 0,
             cgroup: None,
+            root: None,
             container: None,
             image,
         };

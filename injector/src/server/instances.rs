@@ -35,6 +35,7 @@ pub(super) struct Wanted {
     pub uid: u32,
     pub gid: u32,
     pub cgroup: Option<String>,
+    pub root: Option<PathBuf>,
     pub container: Option<String>,
     pub image: Option<String>,
     /// The service's first process, which has not run anything yet.
@@ -220,7 +221,11 @@ impl Injector {
             Origin::Container { .. } => Life::Container(Arc::clone(&service)),
             _ => Life::Supervised(Arc::clone(&service), Some(Arc::new(wanted.supervisor))),
         };
-        self.make_one(record, life, |record| self.attach(record, &service))
+        let root = wanted.root;
+        self.make_one(record, life, |record| match &root {
+            Some(root) => self.attach(&below(root, record), &service),
+            None => self.attach(record, &service),
+        })
     }
 
     /// Makes the instance of a record, and shows it by `attach`; all of it or nothing.
@@ -280,7 +285,7 @@ impl Injector {
     fn draft(&self, wanted: &Wanted) -> io::Result<InstanceRecord> {
         let pid = process::pid_of(wanted.service.as_fd())?;
         let unit = match unit::of(pid)? {
-            None => unit::of_supervisor(wanted.supervisor.as_fd())?,
+            None if wanted.container.is_none() => unit::of_supervisor(wanted.supervisor.as_fd())?,
             unit => unit,
         };
         let record = InstanceRecord {
@@ -307,7 +312,7 @@ impl Injector {
         };
         // A pinned grant believes the number: who is somebody already does not become another one.
         let uid = process::uid(pid)?;
-        if uid != 0 && uid != record.uid && record.image.is_none() {
+        if uid != 0 && uid != record.uid && wanted.container.is_none() {
             let words = format!("it runs as uid {uid} and is to be uid {}", record.uid);
             return Err(io::Error::other(words));
         }
@@ -411,8 +416,8 @@ impl Injector {
             // In the registry until the next secretsd has been told, for our successor.
             lock(&self.ended).push(record.clone());
         }
-        // What systemd has made is not ours to remove.
-        if let Origin::Unit { .. } = record.origin {
+        // What systemd has made is not ours to remove, and a container's folders go with it.
+        if record.origin != Origin::Supervisor {
             return;
         }
         // Whether a folder is in use shows in the mount tables of all namespaces there are: not worth
@@ -457,6 +462,15 @@ pub(super) fn remove_cgroup(record: &InstanceRecord) {
             Err(error) => log::warn!("cgroup {path} stays: {error}"),
         }
     }
+}
+
+/// A record whose targets are below `root`.
+fn below(root: &Path, record: &InstanceRecord) -> InstanceRecord {
+    let mut record = record.clone();
+    for target in [&mut record.targets.secret, &mut record.targets.config] {
+        *target = root.join(target.strip_prefix("/").unwrap_or(target));
+    }
+    record
 }
 
 pub(super) fn failed(message: &str) -> Reply {

@@ -261,6 +261,7 @@ impl Injector {
                 uid,
                 gid,
                 cgroup,
+                root,
                 container,
                 image,
             } if is_root => match (fds.into_iter().next(), peer.process.try_clone()) {
@@ -270,6 +271,7 @@ impl Injector {
                     uid,
                     gid,
                     cgroup,
+                    root,
                     container,
                     image,
                     service,

@@ -26,6 +26,7 @@ pub(super) fn make_instance(
         uid: account.uid,
         gid: account.gid,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+        root: None,
         container: None,
         image: None,
     };

@@ -50,6 +50,10 @@ pub enum ToInjector {
         gid: u32,
         /// Its cgroup, as /proc/PID/cgroup says it.
         cgroup: Option<String>,
+        /// Where the root of that process will be, in the mount namespace that it has, once its runtime
+        /// has pivoted to it; targets are below that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<PathBuf>,
         /// The container that it is the first process of, as its runtime names it: then the instance
         /// ends with that process, and whoever asks need not stay.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -218,6 +218,7 @@ fn make_all(
             uid: user.uid(),
             gid: user.uid(),
             cgroup: Some(cgroup.path().to_owned()),
+            root: None,
             container: None,
             image: None,
         };
