@@ -86,6 +86,13 @@ impl Mounts {
         self
     }
 
+    /// What is there besides the masters.
+    #[must_use]
+    pub fn without_masters(mut self) -> Mounts {
+        self.0.retain(|mount| !mount.is_master());
+        self
+    }
+
     /// What is there besides our own mounts.
     pub fn without_ours(&self) -> Mounts {
         Mounts(self.0.iter().filter(|m| !m.is_ours()).cloned().collect())

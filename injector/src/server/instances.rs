@@ -518,8 +518,12 @@ fn inject(
     let mut mounts = Mounts::of(record.pid).map_err(no_table)?;
     // systemd shares a unit's mounts among its own processes, and what it has bound there itself
     // shows to those too.
-    if let Origin::Unit { .. } = record.origin {
-        mounts = mounts.shared_with(&Mounts::here().map_err(no_table)?);
+    match record.origin {
+        Origin::Unit { .. } => mounts = mounts.shared_with(&Mounts::here().map_err(no_table)?),
+        // Copies of the masters go when its runtime has pivoted, and with users of its own it could
+        // not take them out.
+        Origin::Container { .. } => mounts = mounts.without_masters(),
+        Origin::Supervisor => {}
     }
     if process::has_ended(service) {
         return Err("the service's process has ended".to_owned());
