@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,6 @@ use store::{
 };
 use sys::peer::PeerCredentials;
 use tests::programs::workspace;
-use zeroize::Zeroizing;
 
 /// A key pair that is good for nothing else.
 const RECIPIENT: &str = "age1q5zu542e2qvhq5t4jj9mhh8xeyj8khg3j5ss8tyfajlj8jmh2v4qnza82y";
@@ -38,9 +37,9 @@ fn unpack(fixture: &Path, to: &Path) {
         let path = to.join(name);
         let folder = path.parent().unwrap();
         fs::create_dir_all(folder).unwrap();
-        fs::set_permissions(folder, PermissionsExt::from_mode(0o700)).unwrap();
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
         fs::copy(fixture.join("files").join(name), &path).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         file.set_len(length.parse().unwrap()).unwrap();
     }
@@ -228,7 +227,7 @@ impl Drop for Opened {
 /// The backup of an earlier commit's store opens, and is the same store again.
 fn back_up_and_restore(opened: &Opened, dir: &Path, folder: &Path, generation: u32, later: bool) {
     let to = BackupTo::Recipients(vec![RECIPIENT.to_owned()]);
-    let key = BackupKey::Identities(Zeroizing::new(IDENTITY.to_owned()));
+    let key = BackupKey::Identities(IDENTITY.to_owned().into());
     let mut file = Vec::new();
     let made = opened
         .0

@@ -153,8 +153,14 @@ pub fn backup_file(bytes: &[u8]) -> bool {
 pub fn record(bytes: &[u8]) -> bool {
     let vectors = vectors();
     let kind = |record: &[u8]| record.get(1).copied();
-    let of_its_kind = |(_, record): &(_, Vec<u8>)| kind(record) == kind(bytes);
-    let at = vectors.records.iter().position(of_its_kind).unwrap_or(0);
+    let all = vectors.records.iter().map(|(_, record)| record.as_slice());
+    // That of its length, if there are several of its kind.
+    let likeness = |record: &[u8]| (kind(record) == kind(bytes), record.len() == bytes.len());
+    let at = all.enumerate().max_by_key(|(_, record)| {
+        let (kind, length) = likeness(record);
+        (record == &bytes, kind, length)
+    });
+    let at = at.map_or(0, |(at, _)| at);
     let text = vectors.with(&vectors.keys, Some((at, bytes)));
     let taken = contents_of(&text).is_some();
     assert!(
