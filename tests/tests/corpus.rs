@@ -25,6 +25,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 const TRIES: u64 = 300;
 /// What a parser may take of memory beside 64 times the bytes it is given: buffers of a fixed size.
 const ROOM: usize = 8 << 20;
+/// The same of a whole store, which has an index by sled.
+const ROOM_OF_A_STORE: usize = 64 << 20;
 /// What it may take of time, on a machine that is busy with others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -44,7 +46,7 @@ fn files(target: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// One run of a body: how much memory and time it takes is bounded by what it is given.
-fn run(body: Body, bytes: &[u8]) -> bool {
+fn run(body: Body, bytes: &[u8], room: usize) -> bool {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let began = Instant::now();
@@ -52,7 +54,7 @@ fn run(body: Body, bytes: &[u8]) -> bool {
     let (took, peak) = (began.elapsed(), MEMORY.peak_usage());
     let used = peak.saturating_sub(before);
     assert!(
-        used <= ROOM + 64 * bytes.len(),
+        used <= room + 64 * bytes.len(),
         "{used} bytes of memory for {} bytes",
         bytes.len()
     );
@@ -61,14 +63,21 @@ fn run(body: Body, bytes: &[u8]) -> bool {
 }
 
 /// Replays the files, and gives how many changes of them were tried and taken.
-fn replay(body: Body, files: &BTreeMap<String, Vec<u8>>, tries: u64, seed: u64) -> (u64, u64) {
+fn replay(
+    body: Body,
+    files: &BTreeMap<String, Vec<u8>>,
+    room: usize,
+    tries: u64,
+    seed: u64,
+) -> (u64, u64) {
+    let guarded = |bytes: &[u8], what: &str| guarded(body, bytes, room, what);
     let all: Vec<&Vec<u8>> = files.values().collect();
     let mut random = Random::of(seed);
     let (mut tried, mut taken) = (0, 0);
     // Once first: what a body makes once is none of its memory.
     all.first().iter().for_each(|bytes| _ = body(bytes));
     for (name, bytes) in files {
-        let good = guarded(body, bytes, name);
+        let good = guarded(bytes, name);
         assert!(
             good || !name.starts_with("good-"),
             "{name} is refused, and was written by us"
@@ -80,21 +89,24 @@ fn replay(body: Body, files: &BTreeMap<String, Vec<u8>>, tries: u64, seed: u64) 
                 change(&mut changed, &all, &mut random);
             }
             tried += 1;
-            taken += u64::from(guarded(body, &changed, &format!("{name}, change {number}")));
+            taken += u64::from(guarded(&changed, &format!("{name}, change {number}")));
         }
     }
     (tried, taken)
 }
 
 /// What fails is written down, to be added to the corpus.
-fn guarded(body: Body, bytes: &[u8], what: &str) -> bool {
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| run(body, bytes)));
+fn guarded(body: Body, bytes: &[u8], room: usize, what: &str) -> bool {
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| run(body, bytes, room)));
     ran.unwrap_or_else(|panic| {
-        let path = std::env::temp_dir().join(format!("corpus-{}", std::process::id()));
-        fs::write(&path, bytes).unwrap();
-        eprintln!("{what}: the bytes are in {}", path.display());
+        fs::write(failed(), bytes).unwrap();
+        eprintln!("{what}: the bytes are in {}", failed().display());
         panic::resume_unwind(panic)
     })
+}
+
+fn failed() -> PathBuf {
+    std::env::temp_dir().join(format!("corpus-{}", std::process::id()))
 }
 
 /// One change, as a disk or somebody who writes it makes them.
@@ -138,9 +150,14 @@ fn check(target: &str) {
     let good = |name: &&String| name.starts_with("good-");
     assert!(files.keys().any(|name| good(&name)), "no good file");
     assert!(!files.keys().all(|name| good(&name)), "no broken file");
+    let room = if target == "restore" {
+        ROOM_OF_A_STORE
+    } else {
+        ROOM
+    };
     let tries = tests::soak::rounds(TRIES, 10 * TRIES);
     let seed = 1 + target.len() as u64;
-    let (tried, taken) = replay(*body, &files, tries, seed);
+    let (tried, taken) = replay(*body, &files, room, tries, seed);
     // Also one of another thread, which nobody waits for.
     assert_eq!(panics.load(Ordering::Relaxed), 0, "something panicked");
     eprintln!(
@@ -199,6 +216,7 @@ targets!(
     store_files,
     backup,
     backup_file,
+    restore,
     control_call,
     control_reply,
     inner_message,
@@ -230,9 +248,10 @@ fn the_replay_finds_a_parser_that_is_wrong() {
         ("goes past the end", |bytes| bytes[16] == b'y'),
     ];
     for (what, body) in wrong {
-        let found = panic::catch_unwind(|| replay(body, &files, 3000, 1));
+        let found = panic::catch_unwind(|| replay(body, &files, ROOM, 3000, 1));
         assert!(found.is_err(), "not found: a parser that {what}");
     }
+    fs::remove_file(failed()).unwrap();
     drop(alone);
 }
 

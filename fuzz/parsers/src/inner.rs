@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use control::inner::{FromInjector, InstanceRecord, Link, Reply, RingTarget, ToInjector};
 use serde::Serialize;
@@ -13,6 +14,8 @@ use crate::json_again;
 
 /// What fits into a socket without anybody reading.
 const FITS: usize = 64 << 10;
+/// Half a frame, and then the end, is told at once; half a frame alone takes ten seconds.
+const PATIENCE: Duration = Duration::from_secs(9);
 
 /// The body of a message, either way; and the record of an instance, which is a file too.
 pub fn inner_message(bytes: &[u8]) -> bool {
@@ -62,6 +65,12 @@ fn asked<In: Serialize + DeserializeOwned + 'static>(bytes: &[u8]) -> usize {
     let mut answers = Vec::new();
     // Hung up on while bytes were left: that is an error of ours alone.
     let _ = ours.read_to_end(&mut answers);
+    // Each question has a thread of its own, which may come to it when the other end has hung up.
+    let until = Instant::now() + PATIENCE;
+    while Arc::strong_count(&understood) > 1 {
+        assert!(Instant::now() < until, "the link does not end");
+        std::thread::yield_now();
+    }
     let mut rest = answers.as_slice();
     while let Some((length, after)) = rest.split_first_chunk() {
         let length = u32::from_le_bytes(*length) as usize;

@@ -23,7 +23,7 @@ mod records_files;
 mod store_folder;
 
 pub use audit_log::{audit_merged, audit_segment};
-pub use backups::{backup, backup_file, record};
+pub use backups::{backup, backup_file, record, restore};
 pub use control_socket::{control_call, control_reply};
 pub use ctl::ctl;
 pub use inner::{inner_link, inner_message};
@@ -35,7 +35,7 @@ pub use store_folder::{keys_file, slot_file, store_files};
 pub type Body = fn(&[u8]) -> bool;
 
 /// Every parser, by the name of its fuzz target and of its folder in `fuzz/corpus`.
-pub const TARGETS: [(&str, Body); 16] = [
+pub const TARGETS: [(&str, Body); 17] = [
     ("manifest", manifest),
     ("journal", journal),
     ("snapshot", snapshot),
@@ -45,6 +45,7 @@ pub const TARGETS: [(&str, Body); 16] = [
     ("store_files", store_files),
     ("backup", backup),
     ("backup_file", backup_file),
+    ("restore", restore),
     ("control_call", control_call),
     ("control_reply", control_reply),
     ("inner_message", inner_message),

@@ -250,6 +250,7 @@ fn store(to: &mut Corpus) {
     huge.extend((16_u32 << 20).to_le_bytes());
     to.put("backup", "bad-length", huge);
     to.sealed("backup_file", "age", &vectors.file);
+    to.sealed("restore", "text", &vectors.text);
 }
 
 fn call<M: Method>(parameters: &M) -> Vec<u8> {
