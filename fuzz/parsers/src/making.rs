@@ -535,8 +535,8 @@ fn audit(to: &mut Corpus) {
         };
         for event in [
             opened(Verdict::Allowed, 1),
-            Event::Change(change.clone()),
-            Event::Seal(change.clone()),
+            Event::Change(change),
+            Event::Seal(change),
             Event::Unseal(change),
             opened(Verdict::Denied, 2),
         ] {
