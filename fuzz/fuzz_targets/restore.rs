@@ -1,2 +1,4 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = parsers::restore(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = parsers::restore(bytes);
+});
