@@ -13,7 +13,13 @@ FROM   ?= 7ca9108
 BUILD := gcc libc6-dev
 RUN   := util-linux mount
 
-.PHONY: help demo test lint bench soak upgrade install build
+# Seconds for each fuzz target, and which.
+FUZZ    ?= 120
+TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+# One malloc and all of it, in MiB: a parser makes no room for what a length promises.
+LIMITS   = -malloc_limit_mb=64 -rss_limit_mb=2048 -timeout=10 -max_len=65536
+
+.PHONY: help demo test lint bench soak fuzz miri upgrade install build
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +49,19 @@ soak: build ## the long forms of the tests that go in rounds, into docs/reliabil
 	@$(NEED) $(RUN) python3 e2fsprogs
 	@packaging/peers.sh $(OUT)/peers
 	@$(OUT)/debug/soak
+
+fuzz: ## have cargo-fuzz look for what a parser must not take (FUZZ=120: seconds each; TARGETS=manifest)
+	@$(NEED) $(BUILD) g++
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@for target in $(TARGETS); do \
+	    mkdir -p fuzz/target/found/$$target; \
+	    echo "== $$target"; \
+	    $(CARGO) +nightly fuzz run $$target fuzz/target/found/$$target fuzz/corpus/$$target -- \
+	        -max_total_time=$(FUZZ) $(LIMITS) -print_final_stats=1 || exit 1; \
+	done
+
+miri: ## the parts that make no system call, under Miri
+	@packaging/miri.sh
 
 upgrade: build ## kill and upgrade from the programs of an earlier commit (FROM=7ca9108)
 	@$(NEED) $(RUN) python3 git

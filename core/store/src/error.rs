@@ -67,6 +67,19 @@ pub enum OpenError {
     /// Another secretsd has the folder.
     #[error("another secretsd uses {}; stop that one, or name another --state-dir", .0.display())]
     AlreadyRunning(PathBuf),
+    /// The store is of another format; nothing of it was read.
+    #[error(
+        "{}: the store has format {found}, and this version knows format {known} alone; run the \
+         version that wrote it, or a later one", path.display()
+    )]
+    Format {
+        /// STORE.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+        /// What is known here.
+        known: u32,
+    },
     /// STORE or CURRENT is not what this version writes.
     #[error("{}: {what}; restore it with `deploy restore`", path.display())]
     Damaged {

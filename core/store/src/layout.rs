@@ -19,6 +19,8 @@ const STORE: &str = "STORE";
 const CURRENT: &str = "CURRENT";
 const LOCK: &str = "lock";
 const TITLE: &str = "deploy-secrets store";
+/// Of the whole folder; docs/format.md.
+const FORMAT: u32 = 1;
 /// STORE and CURRENT are a few dozen bytes; more is not ours.
 const MAX_TEXT: u64 = 4096;
 
@@ -56,7 +58,7 @@ impl Layout {
 
     pub(crate) fn finish(&self) -> Result<(), FileError> {
         let text = format!(
-            "{TITLE}\nformat 1\nid {}\ncipher {}\n",
+            "{TITLE}\nformat {FORMAT}\nid {}\ncipher {}\n",
             self.id, self.cipher
         );
         write_file(&self.dir.join(STORE), text.as_bytes())
@@ -84,11 +86,7 @@ impl Layout {
             return Err(OpenError::NoStore(dir.to_path_buf()));
         }
         let lock = take_lock(dir)?.ok_or_else(|| OpenError::AlreadyRunning(dir.to_path_buf()))?;
-        let text = read_text(&path)?;
-        let (id, cipher) = parse_store(&text).map_err(|what| OpenError::Damaged {
-            path,
-            what: what.into(),
-        })?;
+        let (id, cipher) = read_store(path)?;
         let layout = Self {
             dir: dir.to_path_buf(),
             id,
@@ -105,10 +103,7 @@ impl Layout {
         if !path.exists() {
             return Err(OpenError::NoStore(dir.to_path_buf()));
         }
-        let (id, cipher) = parse_store(&read_text(&path)?).map_err(|what| OpenError::Damaged {
-            path,
-            what: what.into(),
-        })?;
+        let (id, cipher) = read_store(path)?;
         Ok((id, cipher, current(dir)?))
     }
 
@@ -213,14 +208,36 @@ fn generation_of(name: &str) -> Option<u32> {
     (folder_name(generation) == name).then_some(generation)
 }
 
+fn read_store(path: PathBuf) -> Result<(StoreId, Cipher), OpenError> {
+    let text = read_text(&path)?;
+    let damaged = |what: &str| OpenError::Damaged {
+        path: path.clone(),
+        what: what.into(),
+    };
+    let rest = text
+        .strip_prefix(TITLE)
+        .and_then(|rest| rest.strip_prefix("\nformat "));
+    let Some((format, rest)) = rest.and_then(|rest| rest.split_once('\n')) else {
+        return Err(damaged("it is not the STORE file of a store"));
+    };
+    // Before all else: what follows may be anything in another format.
+    match format.parse() {
+        Ok(FORMAT) if format == FORMAT.to_string() => {}
+        Ok(found) if found != FORMAT => {
+            return Err(OpenError::Format {
+                path,
+                found,
+                known: FORMAT,
+            });
+        }
+        _ => return Err(damaged("it says no format")),
+    }
+    parse_store(rest).map_err(damaged)
+}
+
+/// What follows the format.
 fn parse_store(text: &str) -> Result<(StoreId, Cipher), &'static str> {
     let mut lines = text.split('\n');
-    if lines.next() != Some(TITLE) {
-        return Err("it is not the STORE file of a store");
-    }
-    if lines.next() != Some("format 1") {
-        return Err("its format is not known to this version");
-    }
     let id = lines
         .next()
         .and_then(|line| hex::decode(line.strip_prefix("id ")?))
@@ -338,6 +355,7 @@ fn overwrite_and_remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -358,20 +376,42 @@ mod tests {
 
     #[test]
     fn every_change_of_store_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(STORE);
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            read_store(path.clone())
+        };
         let good = format!(
             "{TITLE}\nformat 1\nid {}\ncipher aes-256-gcm\n",
             "ab".repeat(16)
         );
-        assert!(parse_store(&good).is_ok());
+        assert!(read(&good).is_ok());
         for bad in [
-            good.replace("format 1", "format 2"),
+            good.replace("format 1", "format 01"),
+            good.replace("format 1", "format +1"),
+            good.replace("format 1", "format one"),
             good.replace("aes-256-gcm", "aes-128-gcm"),
             good.replacen("ab", "AB", 1),
+            good.replacen("store", "shop", 1),
             format!("{good}more\n"),
             good.trim_end().to_string(),
             String::new(),
         ] {
-            assert!(parse_store(&bad).is_err(), "{bad}");
+            let refused = read(&bad).unwrap_err();
+            assert!(matches!(refused, OpenError::Damaged { .. }), "{bad}");
+        }
+        // Of another format, whatever else is in it: both are named, and no damage is spoken of.
+        for later in [
+            good.replace("format 1", "format 2"),
+            format!("{TITLE}\nformat 2\nx"),
+        ] {
+            let words = read(&later).unwrap_err().to_string();
+            assert!(
+                words.contains("has format 2, and this version knows format 1"),
+                "{words}"
+            );
+            assert!(!words.contains("restore"), "{words}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum CtlLine {
 
 impl CtlLine {
     /// Parses what was written; `None` if it is not exactly one command.
-    pub(crate) fn parse(written: &[u8]) -> Option<CtlLine> {
+    pub fn parse(written: &[u8]) -> Option<CtlLine> {
         let line = written.strip_suffix(b"\n").unwrap_or(written);
         if line == b"rotate-key" {
             return Some(CtlLine::RotateKey);

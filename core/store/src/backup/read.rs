@@ -1,7 +1,7 @@
 //! Reading a backup: each record is opened before it is given on.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use age::stream::StreamReader;
@@ -228,7 +228,11 @@ fn counted(text: &mut impl Read, most: usize, what: &str) -> Result<Vec<u8>, Bac
     if length > most {
         return Err(BackupError::damaged(what));
     }
-    let mut bytes = vec![0; length];
-    text.read_exact(&mut bytes).map_err(BackupError::reading)?;
+    // Room for what is there, and not for what a length promises.
+    let mut bytes = Vec::new();
+    let read = text.take(length as u64).read_to_end(&mut bytes);
+    if read.map_err(BackupError::reading)? < length {
+        return Err(BackupError::reading(ErrorKind::UnexpectedEof.into()));
+    }
     Ok(bytes)
 }

@@ -283,3 +283,10 @@ fn a_manifest_of_another_program_is_checked_again() {
         assert!(read(bad.clone()).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_standard_tag_that_fits_changes_nothing() {
+    let manifest = parse("config: {a: !!binary aGk=, b: !!str 1.10}").unwrap();
+    assert_eq!(manifest.config.get("a").unwrap(), "aGk=");
+    assert_eq!(manifest.config.get("b").unwrap(), "1.10");
+}
