@@ -36,6 +36,7 @@ pub(super) struct Wanted {
     pub gid: u32,
     pub cgroup: Option<String>,
     pub image: Option<String>,
+    pub again: bool,
     /// The service's first process, which has not run anything yet.
     pub service: OwnedFd,
     pub supervisor: OwnedFd,
@@ -142,6 +143,7 @@ impl Injector {
             Err(error) => return failed(&format!("cannot look at the service's process: {error}")),
         };
         let number = record.number;
+        let again = wanted.again;
         let service = Arc::new(wanted.service);
         let one = Live {
             record: record.clone(),
@@ -150,7 +152,7 @@ impl Injector {
         };
         // From here on a take-over tells of it, and a change finds it.
         lock(&self.instances.live).insert(number, one);
-        let reply = self.make_views(&record, &service);
+        let reply = self.make_views(&record, &service, again);
         match reply {
             Reply::Made { .. } => self.watch.look_again(),
             _ if self.end(number) => {}
@@ -160,11 +162,12 @@ impl Injector {
         reply
     }
 
-    fn make_views(&self, record: &InstanceRecord, service: &OwnedFd) -> Reply {
+    fn make_views(&self, record: &InstanceRecord, service: &OwnedFd, again: bool) -> Reply {
         let number = record.number;
         // secretsd first: it says whether the service may have what it asks for.
         let question = FromInjector::Make {
             instance: record.clone(),
+            again,
         };
         let made = match self.daemon.ask(&question) {
             Ok(Reply::Made { entries, .. }) => entries,

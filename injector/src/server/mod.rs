@@ -264,6 +264,7 @@ impl Injector {
                 gid,
                 cgroup,
                 image,
+                again,
             } if is_root => match (fds.into_iter().next(), peer.process.try_clone()) {
                 (Some(service), Ok(supervisor)) => self.make(Wanted {
                     manifest,
@@ -272,6 +273,7 @@ impl Injector {
                     gid,
                     cgroup,
                     image,
+                    again,
                     service,
                     supervisor,
                 }),

@@ -219,6 +219,7 @@ fn make_all(
             gid: user.uid(),
             cgroup: Some(cgroup.path().to_owned()),
             image: None,
+            again: false,
         };
         let number = match link.request(&question, &[paused.pidfd()]) {
             Ok((Reply::Made { number, .. }, _)) => number,

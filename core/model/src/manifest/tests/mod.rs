@@ -26,10 +26,16 @@ secrets:
     env: API_KEY
     audit: every-read
     previous: true
+  - name: replica
+    env_file: REPLICA_PASSWORD_FILE
+    mode: \"0440\"
+    owner: postgres
+    optional: true
 config: {log_level: debug, max_conn: 100}
 config_from: [app.settings]
 on_change: {signal: HUP}
 restart: on-failure
+wait: 30s
 targets: {secret: /run/secrets}
 file_mode: \"0440\"
 folder_mode: 0550
@@ -43,11 +49,13 @@ command nginx -g 'daemon off;'
 secret db_password
 secret tls    # a certificate and its key
 secret api_key env=API_KEY audit=every-read previous=true
+secret replica env_file=REPLICA_PASSWORD_FILE mode=0440 owner=postgres optional=true
 config log_level=debug
 config max_conn=100
 config_from app.settings
 on_change signal SIGHUP
 restart on-failure
+wait 30s
 target secret /run/secrets
 file_mode 0440
 folder_mode 0550
@@ -69,10 +77,11 @@ fn both_forms_say_the_same() {
         [
             ("db_password", None),
             ("tls", None),
-            ("api_key", Some("API_KEY"))
+            ("api_key", Some("API_KEY")),
+            ("replica", None)
         ]
     );
-    let [plain, _, read_by_read] = &manifest.secrets[..] else {
+    let [plain, _, read_by_read, replica] = &manifest.secrets[..] else {
         panic!("{:?}", manifest.secrets);
     };
     assert_eq!((plain.audit, plain.previous), (Audit::EveryOpen, false));
@@ -80,6 +89,17 @@ fn both_forms_say_the_same() {
         (read_by_read.audit, read_by_read.previous),
         (Audit::EveryRead, true)
     );
+    let file = replica.env_file.as_deref();
+    assert_eq!(
+        (file, replica.optional),
+        (Some("REPLICA_PASSWORD_FILE"), true)
+    );
+    let owner = (replica.owner.as_deref(), replica.owner_ids());
+    assert_eq!(
+        (replica.mode, owner),
+        (Some(0o440), (Some("postgres"), None))
+    );
+    assert_eq!(manifest.wait, Some(30));
     assert_eq!(manifest.config.get("max_conn").unwrap(), "100");
     assert_eq!(manifest.on_change, Some(OnChange::Signal("HUP".into())));
     assert_eq!(manifest.restart, Restart::OnFailure);
