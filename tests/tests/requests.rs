@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::claim::ClaimedUser;
 use tests::manifest::Asked;
-use tests::{Answer, Ask, Pair, wait};
+use tests::{Answer, Ask, OwnPlace, Pair, wait};
 
 const VALUE: &str = "a-value-nobody-may-see";
 
@@ -80,11 +80,56 @@ fn a_secret_has_its_own_mode_and_owner() {
     };
     assert_eq!(web.read("/secret/db_password").text(), "two");
     assert_eq!(mode(web.stat("/secret/db_password")), (0o440, theirs));
+    let changed = pair.manifest(&asked.clone().config(&[("level", "2")]));
+    pair.deploy(&["reload", changed.to_str().unwrap()]).ok();
+    assert_eq!(web.read("/config/level").text(), "2");
     web.end().ok();
 
     let nobody = crate::web(json!([{"name": "db_password", "owner": "no-such-user-here"}]));
     let said = pair.run_to_end(&nobody.command(&["/bin/true"])).code(1);
     said.says(&["no-such-user-here"]);
+}
+
+#[test]
+fn a_target_shows_the_fields_of_one_secret_at_its_own_place() {
+    let pair = pair();
+    pair.set_fields("tls", r#"{"cert.pem":"c1","key.pem":"k1"}"#, &[])
+        .ok();
+    pair.grant("web", &["tls"]);
+    let below = OwnPlace::new("fields");
+    let target = below.join("web/tls");
+    let asked = web(json!([{"name": "tls", "target": target}]));
+    let key = format!("{target}/key.pem");
+    let mut first = pair.probe(&asked);
+    assert_eq!(first.list(&target).names(), ["cert.pem", "key.pem"]);
+    assert_eq!(first.read(&key).text(), "k1");
+    let held = first.open(&key).descriptor();
+    pair.set_fields("tls", r#"{"cert.pem":"c2","key.pem":"k2"}"#, &[])
+        .ok();
+    assert_eq!(first.pread(held).text(), "k1");
+    wait::until("the pair of fields to be let go", || {
+        (first.read(&key).text() == "k2").then_some(())
+    });
+    assert_eq!(first.read("/secret/tls/key.pem").text(), "k2");
+    pair.revoke("web", "tls");
+    assert_eq!(first.read(&key), Answer::Errno(libc::ENOENT));
+    first.pread(held).is_revoked();
+    pair.grant("web", &["tls"]);
+    assert_eq!(first.read("/secret/tls/key.pem").text(), "k2");
+    assert_eq!(first.read(&key).text(), "k2");
+    pair.kill_secretsd();
+    assert_eq!(first.read(&key).text(), "k2");
+    first.end().ok();
+    assert!(!below.path().exists(), "what was made for it goes with it");
+
+    // One file cannot be mounted so that a rotation arrives; a link is never followed.
+    let single = web(json!([{"name": "db_password", "target": target}]));
+    let said = pair.run_to_end(&single.command(&["/bin/true"])).code(1);
+    said.says(&["db_password has one value", "targets"]);
+    std::fs::create_dir_all(below.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", below.join("web")).unwrap();
+    let said = pair.run_to_end(&asked.command(&["/bin/true"])).code(1);
+    said.says(&["web is a symlink"]);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use control::inner::{FromInjector, InstanceRecord, Reply};
-use model::Manifest;
+use model::{Manifest, SecretName};
+use rustix::fs::{AtFlags, FileType, StatxFlags};
 use sys::apart::Apart;
 use sys::lock::lock;
 
@@ -372,20 +373,82 @@ fn clones(
     trees: &[Tree],
 ) -> Result<Vec<(Tree, OwnedFd)>, String> {
     let number = record.number;
-    let folder = PathBuf::from(number.to_string());
-    let clone = |tree: &Tree| {
-        let master = match tree {
-            Tree::Secret => connections.secret(),
+    let clone = |part: Part<'_>| {
+        let master = match part.tree {
+            Tree::Secret | Tree::Fields(_) => connections.secret(),
             Tree::Config => connections.config(),
         };
-        match touch::clone_readonly(apart, master, &folder) {
-            Ok(clone) => Ok((*tree, clone)),
-            Err(error) => Err(format!(
-                "cannot clone the view of instance {number}: {error}"
-            )),
+        let clone = touch::clone_readonly(apart, master, &part.folder);
+        let clone = clone
+            .map_err(|error| format!("cannot clone the view of instance {number}: {error}"))?;
+        if let Some(name) = part.name
+            && !is_folder(&clone)
+        {
+            return Err(format!(
+                "{name} has one value and no fields, so it cannot have a `target`: a mount of one \
+                 file stays with the version that it is made of; give it fields, or say where all \
+                 secrets are: `targets: {{secret: ...}}`"
+            ));
         }
+        Ok((part.tree, clone))
     };
-    trees.iter().map(clone).collect()
+    parts(record)
+        .into_iter()
+        .filter(|part| trees.contains(&part.within()))
+        .map(clone)
+        .collect()
+}
+
+/// A folder of an instance's views, and where it is mounted.
+pub(super) struct Part<'a> {
+    tree: Tree,
+    /// Below the master mount.
+    folder: PathBuf,
+    target: &'a Path,
+    /// Of the secret whose fields these are.
+    name: Option<&'a SecretName>,
+}
+
+impl Part<'_> {
+    /// The tree that it is of.
+    fn within(&self) -> Tree {
+        match self.tree {
+            Tree::Fields(_) => Tree::Secret,
+            tree => tree,
+        }
+    }
+}
+
+/// All that is mounted for an instance.
+fn parts(record: &InstanceRecord) -> Vec<Part<'_>> {
+    let folder = PathBuf::from(record.number.to_string());
+    let whole = |tree, target| Part {
+        tree,
+        folder: folder.clone(),
+        target,
+        name: None,
+    };
+    let both = [
+        whole(Tree::Secret, record.targets.secret.as_path()),
+        whole(Tree::Config, record.targets.config.as_path()),
+    ];
+    let placed = record.manifest.secrets.iter().enumerate();
+    let placed = placed.filter_map(|(at, secret)| {
+        Some(Part {
+            tree: Tree::Fields(at),
+            folder: folder.join(secret.name.as_str()),
+            target: secret.target.as_deref()?,
+            name: Some(&secret.name),
+        })
+    });
+    both.into_iter().chain(placed).collect()
+}
+
+/// Without asking secretsd: what kind it is never changes.
+fn is_folder(clone: &OwnedFd) -> bool {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(clone, "", flags, StatxFlags::TYPE)
+        .is_ok_and(|found| FileType::from_raw_mode(found.stx_mode.into()).is_dir())
 }
 
 /// Attaches clones where the record says, in the namespace of `service`. Under the lock of
@@ -402,16 +465,15 @@ fn inject(
     if process::has_ended(service) {
         return Err("the service's process has ended".to_owned());
     }
-    let targets_of = &record.targets;
+    let parts = parts(record);
     let done = sys::namespace::inside(service.as_fd(), move || {
         let mut namespace = Namespace::enter(&clones)?;
         let mut targets = Vec::new();
         for (tree, _) in &clones {
-            let (tree, path) = match tree {
-                Tree::Secret => (Tree::Secret, targets_of.secret.clone()),
-                Tree::Config => (Tree::Config, targets_of.config.clone()),
-            };
+            let part = parts.iter().find(|part| part.tree == *tree);
+            let path = part.ok_or(io::ErrorKind::InvalidInput)?.target.to_owned();
             let found = namespace.find(&path)?;
+            let tree = *tree;
             targets.push(Target { tree, path, found });
         }
         let survey = Survey {

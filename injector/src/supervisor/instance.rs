@@ -64,7 +64,7 @@ pub(super) fn make_instance(
 }
 
 /// The manifest with owners by number: secretsd knows no others.
-fn with_owners(manifest: &Manifest) -> Result<Manifest, StartError> {
+pub(super) fn with_owners(manifest: &Manifest) -> Result<Manifest, StartError> {
     let mut manifest = manifest.clone();
     for secret in &mut manifest.secrets {
         if let Some(owner) = &secret.owner {

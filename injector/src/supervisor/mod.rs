@@ -220,6 +220,14 @@ fn pause_unless_told_to_end(signals: &mut Signals, pause: Duration) -> io::Resul
     }
 }
 
+/// The manifest as the injector is to have it: with owners of secrets by number.
+///
+/// # Errors
+/// There is no such user here, in words.
+pub fn with_owners(manifest: &Manifest) -> Result<Manifest, String> {
+    instance::with_owners(manifest).map_err(|error| error.to_string())
+}
+
 /// A supervisor that runs, for `deploy ps`.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Supervised {

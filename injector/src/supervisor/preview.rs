@@ -60,7 +60,12 @@ pub fn uid_of(user: &str) -> io::Result<Option<u32>> {
 fn targets(manifest: &Manifest) -> io::Result<Vec<String>> {
     let namespace = Namespace::enter(&[])?;
     let mut blocked = Vec::new();
-    for target in [&manifest.targets.secret, &manifest.targets.config] {
+    let both = [&manifest.targets.secret, &manifest.targets.config];
+    let placed = manifest
+        .secrets
+        .iter()
+        .filter_map(|one| one.target.as_ref());
+    for target in both.into_iter().chain(placed) {
         if let Found::Blocked { at, what } = namespace.find(target)? {
             blocked.push(format!(
                 "{}: {} is {what}; name a target without it in `targets`",

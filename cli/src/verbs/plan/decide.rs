@@ -161,6 +161,14 @@ impl Planned {
                 let words = format!("{name} has fields, so no value for the variable {variable}");
                 self.problem(1, words, Some("use `env_file`, or read its files".into()));
             }
+            if let Some(target) = &asked.target {
+                let fields = info.fields.iter();
+                paths.extend(fields.map(|field| target.join(field.as_str()).display().to_string()));
+            }
+        } else if info.is_some() && asked.target.is_some() {
+            let words = format!("{name} has one value and no fields, so it cannot have a `target`");
+            let mend = "say where all secrets are: `targets: {secret: ...}`";
+            self.problem(1, words, Some(mend.into()));
         }
         let service = &self.service;
         let grant_it = format!("deploy secret grant {service} {name}");

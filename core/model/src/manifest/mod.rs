@@ -18,7 +18,7 @@ mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,9 @@ pub struct SecretRequest {
     /// The service is started without it too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// Where the folder of its fields is seen besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<PathBuf>,
     /// What of it is written into the audit log.
     #[serde(default, skip_serializing_if = "Audit::is_default")]
     pub audit: Audit,
@@ -143,6 +146,7 @@ impl SecretRequest {
             mode: None,
             owner: None,
             optional: false,
+            target: None,
             audit: Audit::default(),
             previous: false,
         }

@@ -1,6 +1,7 @@
 //! The tree to a [`Manifest`]: the rules of both forms.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::str::FromStr;
 
 use super::error::Fault;
@@ -23,8 +24,8 @@ const KEYS: [&str; 12] = [
     "file_mode",
     "folder_mode",
 ];
-const SECRET_KEYS: [&str; 8] = [
-    "name", "env", "env_file", "mode", "owner", "optional", "audit", "previous",
+const SECRET_KEYS: [&str; 9] = [
+    "name", "env", "env_file", "mode", "owner", "optional", "target", "audit", "previous",
 ];
 const BOOLS: [(&str, bool); 2] = [("true", true), ("false", false)];
 const AUDITS: [(&str, Audit); 2] = [
@@ -59,6 +60,7 @@ pub(super) fn manifest(root: Node, stem: &str) -> Result<Manifest, Fault> {
         .map(secrets)
         .transpose()?
         .unwrap_or_default();
+    let (places, secrets): (Vec<usize>, Vec<SecretRequest>) = secrets.into_iter().unzip();
     let config = keys
         .take("config")
         .map(config)
@@ -80,6 +82,14 @@ pub(super) fn manifest(root: Node, stem: &str) -> Result<Manifest, Fault> {
         .map(targets)
         .transpose()?
         .unwrap_or_default();
+    let mut placed: Vec<&Path> = Vec::new();
+    for (at, secret) in places.iter().zip(&secrets) {
+        if let Some(target) = &secret.target {
+            let beside = targets.check_beside(target, &placed);
+            beside.map_err(|error| fault(*at, error))?;
+            placed.push(target);
+        }
+    }
     let default = Modes::default();
     let file = keys
         .take("file_mode")
@@ -233,7 +243,8 @@ fn command(node: Node) -> Result<Vec<String>, Fault> {
     Ok(words)
 }
 
-fn secrets(node: Node) -> Result<Vec<SecretRequest>, Fault> {
+/// Each with its place.
+fn secrets(node: Node) -> Result<Vec<(usize, SecretRequest)>, Fault> {
     let mut names = BTreeSet::new();
     let mut variables = BTreeSet::new();
     let mut secrets = Vec::new();
@@ -249,7 +260,7 @@ fn secrets(node: Node) -> Result<Vec<SecretRequest>, Fault> {
                 return Err(fault(place, words));
             }
         }
-        secrets.push(secret);
+        secrets.push((place, secret));
     }
     Ok(secrets)
 }
@@ -273,6 +284,14 @@ fn secret(node: Node) -> Result<(usize, SecretRequest), Fault> {
     secret.owner = keys.take("owner").map(user).transpose()?;
     if let Some(node) = keys.take("optional") {
         secret.optional = one_of(&node, &BOOLS)?;
+    }
+    if let Some(node) = keys.take("target") {
+        let path = scalar(&node, "a path")?;
+        let path = Targets::parse_one(path).map_err(|error| fault(node.at, error))?;
+        if secret.optional {
+            return Err(fault(node.at, rules::NOT_BOTH));
+        }
+        secret.target = Some(path);
     }
     if let Some(node) = keys.take("audit") {
         secret.audit = one_of(&node, &AUDITS)?;

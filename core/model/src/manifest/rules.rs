@@ -2,8 +2,9 @@
 //! program. Each error is the end of a sentence, and shows no value.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::{MAX_COUNT, Manifest, Modes, OnChange};
+use super::{MAX_COUNT, Manifest, Modes, OnChange, Targets};
 use crate::text;
 
 /// Signals that a service can be sent on a change: those that a program can catch, and that are
@@ -11,6 +12,9 @@ use crate::text;
 pub(super) const SIGNALS: [&str; 9] = [
     "HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "CONT", "WINCH",
 ];
+
+/// A mount is made at the start, or not at all.
+pub(super) const NOT_BOTH: &str = "a secret with a `target` cannot be optional";
 
 /// The longest wait for a grant or an unseal, in seconds.
 const LONGEST_WAIT: u32 = 24 * 60 * 60;
@@ -114,6 +118,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
     }
     let mut names = BTreeSet::new();
     let mut variables = BTreeSet::new();
+    let mut placed: Vec<&Path> = Vec::new();
     for secret in &manifest.secrets {
         if !names.insert(&secret.name) {
             return Err(format!("secret {} is asked for twice", secret.name));
@@ -126,6 +131,16 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
         }
         if let Some(mode) = secret.mode {
             Modes::new(mode, mode).map_err(|error| format!("mode: {error}"))?;
+        }
+        if let Some(target) = &secret.target {
+            let path = target.to_str().ok_or("target: not UTF-8")?;
+            let beside = Targets::parse_one(path)
+                .and_then(|path| manifest.targets.check_beside(&path, &placed));
+            beside.map_err(|error| format!("target: {error}"))?;
+            if secret.optional {
+                return Err(NOT_BOTH.into());
+            }
+            placed.push(target);
         }
         if let Some(owner) = &secret.owner {
             user(owner).map_err(|error| format!("owner: {error}"))?;

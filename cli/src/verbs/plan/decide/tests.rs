@@ -45,7 +45,7 @@ fn user(user: &str) -> Pins {
 #[test]
 fn every_secret_says_how_it_stands_and_what_mends_it() {
     let manifest = manifest(
-        "user: '33'\ncommand: [a]\nsecrets:\n  - good\n  - tls\n  - none\n  - {name: maybe, optional: true}\n  - \
+        "user: '33'\ncommand: [a]\nsecrets:\n  - good\n  - {name: tls, target: /etc/tls}\n  - none\n  - {name: maybe, optional: true}\n  - \
          ended\n  - other\n  - ungranted\n",
     );
     let fields = ["cert.pem", "key.pem"];
@@ -81,7 +81,8 @@ fn every_secret_says_how_it_stands_and_what_mends_it() {
         panic!();
     };
     assert_eq!((good.version, &*good.paths[0]), (Some(7), "/secret/good"));
-    assert_eq!(tls.paths, ["/secret/tls/cert.pem", "/secret/tls/key.pem"]);
+    let paths = ["/secret/tls/", "/etc/tls/"].map(|at| fields.map(|field| format!("{at}{field}")));
+    assert_eq!(tls.paths, paths.concat());
     assert_eq!(none.version, None);
     let mends: Vec<_> = plan
         .problems

@@ -75,6 +75,7 @@ prop_compose! {
                     audit: if name.len() % 2 == 0 { Audit::EveryRead } else { Audit::EveryOpen },
                     previous: name.len() % 3 == 0,
                     optional: name.len() % 4 == 0,
+                    target: (name.len() % 4 == 1).then(|| format!("/etc/of/{name}").into()),
                     mode: (name.len() % 5 == 0).then_some(0o440),
                     name: name.parse().unwrap(),
                     env: env.filter(|env| variables.insert(env.clone())),
@@ -166,6 +167,12 @@ fn to_lines(m: &Manifest) -> String {
         );
         line.extend(secret.owner.iter().map(|owner| format!(" owner={owner}")));
         line.extend(secret.mode.map(|mode| format!(" mode={mode:04o}")));
+        line.extend(
+            secret
+                .target
+                .iter()
+                .map(|path| format!(" target={}", path.display())),
+        );
         if secret.optional {
             line.push_str(" optional=true");
         }

@@ -22,6 +22,7 @@ command: [nginx, -g, daemon off;]
 secrets:
   - db_password
   - name: tls
+    target: /etc/web/tls
   - name: api_key
     env: API_KEY
     audit: every-read
@@ -47,7 +48,7 @@ service web
 user www-data
 command nginx -g 'daemon off;'
 secret db_password
-secret tls    # a certificate and its key
+secret tls target=/etc/web/tls    # a certificate and its key
 secret api_key env=API_KEY audit=every-read previous=true
 secret replica env_file=REPLICA_PASSWORD_FILE mode=0440 owner=postgres optional=true
 config log_level=debug
@@ -89,6 +90,8 @@ fn both_forms_say_the_same() {
         (read_by_read.audit, read_by_read.previous),
         (Audit::EveryRead, true)
     );
+    let placed = manifest.secrets[1].target.as_deref();
+    assert_eq!(placed.and_then(Path::to_str), Some("/etc/web/tls"));
     let file = replica.env_file.as_deref();
     assert_eq!(
         (file, replica.optional),

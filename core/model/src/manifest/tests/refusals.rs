@@ -89,6 +89,30 @@ const REFUSED: &[(&str, &str)] = &[
         "secrets:\n- {name: a, optional: maybe}\n",
         "web.yaml:2:23: expected one of `true`, `false`",
     ),
+    (
+        "secrets:\n- {name: a, target: b}\n",
+        "web.yaml:2:21: expected an absolute path",
+    ),
+    (
+        "secrets:\n- {name: a, target: /secret/a}\n",
+        "web.yaml:2:3: no target may be another one's",
+    ),
+    (
+        "secrets:\n- {name: a, target: /x}\n- {name: b, target: /x/b}\n",
+        "web.yaml:3:3: no target may be another one's",
+    ),
+    (
+        "targets: {config: /x}\nsecrets:\n- {name: a, target: /x}\n",
+        "web.yaml:3:3: no target may be another one's",
+    ),
+    (
+        "secrets:\n- {name: a, optional: true, target: /x}\n",
+        "web.yaml:2:37: a secret with a `target` cannot be optional",
+    ),
+    (
+        "service web\nsecret a target=x\n",
+        "web.yaml:2:17: expected an absolute path",
+    ),
     ("wait: 30\n", "web.yaml:1:7: expected a time from 1s to 24h"),
     ("wait: 0s\n", "web.yaml:1:7: expected a time from 1s to 24h"),
     (
