@@ -90,6 +90,12 @@ fn a_pinned_user_is_who_the_process_runs_as() {
     let mut service = pair.probe(&asked(own.uid()));
     assert_eq!(service.read("/secret/db_password").text(), VALUE);
     service.end().ok();
+    // A name is looked up by secretsd, as few rights as it has.
+    grant(&pair, &["--user", "root"]);
+    let cat = ["/bin/cat", "/secret/db_password"];
+    assert_eq!(pair.run_to_end(&web().command(&cat)).ok().out(), VALUE);
+    let said = pair.run_to_end(&asked(own.uid()).command(&cat)).code(3);
+    said.says(&["pinned to user root"]);
 }
 
 #[test]

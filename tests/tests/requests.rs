@@ -313,6 +313,47 @@ fn the_injector_s_side_never_holds_a_value_of_a_variable() {
     web.end().ok();
 }
 
+#[test]
+fn a_target_is_attached_again_after_a_lost_connection_and_costs_the_rest_nothing() {
+    let pair = pair();
+    pair.set_fields("tls", r#"{"key.pem":"k1"}"#, &[]).ok();
+    pair.grant("web", &["tls"]);
+    let place = OwnPlace::new("lost");
+    let target = place.join("tls");
+    let asked = web(json!(["db_password", {"name": "tls", "target": target}]));
+    let mut web = pair.probe(&asked);
+    let key = format!("{target}/key.pem");
+    let lose = |web: &tests::Probe| {
+        let pid = web.service().instance().pid;
+        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+        let at = |line: &&str| line.split(' ').nth(4) == Some("/secret");
+        let line = mounts.lines().find(at).unwrap();
+        let minor = line
+            .split(' ')
+            .nth(2)
+            .unwrap()
+            .trim_start_matches("0:")
+            .to_owned();
+        let script = format!("mount -t fusectl none /mnt && echo 1 >/mnt/{minor}/abort");
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c", &script]);
+        tests::command::run(command, b"").ok();
+    };
+    let there = |value: &str| Answer::Bytes(value.into());
+    lose(&web);
+    wait::until("both to be there again", || {
+        let both = web.read(&key) == there("k1") && web.read("/secret/db_password") == there(VALUE);
+        both.then_some(())
+    });
+    pair.revoke("web", "tls");
+    lose(&web);
+    wait::until("the view to be there again", || {
+        (web.read("/secret/db_password") == there(VALUE)).then_some(())
+    });
+    assert!(web.read(&key).errno().is_some());
+    web.end().ok();
+}
+
 /// Whether a process has these bytes in memory that it can write.
 fn holds(pid: i32, text: &str) -> bool {
     use std::os::unix::fs::FileExt;

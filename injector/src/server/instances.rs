@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use control::inner::{FromInjector, InstanceRecord, Reply};
-use model::{Manifest, SecretName};
-use rustix::fs::{AtFlags, FileType, StatxFlags};
+use model::Manifest;
 use sys::apart::Apart;
 use sys::lock::lock;
 
 use super::connections::Connections;
+use super::parts::{Part, parts};
 use super::{Injector, touch};
 use crate::apply::{Namespace, apply};
 use crate::mounts::Mounts;
@@ -235,6 +235,7 @@ impl Injector {
             &self.connections(),
             record,
             &[Tree::Secret, Tree::Config],
+            false,
         )?;
         let _lock = folders::lock();
         inject(record, service, clones)
@@ -267,7 +268,7 @@ impl Injector {
             let (apart, trees) = (Arc::clone(&self.apart), trees.to_vec());
             let connections = Arc::clone(&connections);
             let attach = move || {
-                let attached = clones(&apart, &connections, &record, &trees)
+                let attached = clones(&apart, &connections, &record, &trees, true)
                     .and_then(|clones| inject(&record, &service, clones));
                 if let Err(error) = attached {
                     let (number, service) = (record.number, &record.service);
@@ -371,84 +372,32 @@ fn clones(
     connections: &Connections,
     record: &InstanceRecord,
     trees: &[Tree],
+    anew: bool,
 ) -> Result<Vec<(Tree, OwnedFd)>, String> {
     let number = record.number;
     let clone = |part: Part<'_>| {
-        let master = match part.tree {
-            Tree::Secret | Tree::Fields(_) => connections.secret(),
+        let master = match part.within() {
             Tree::Config => connections.config(),
+            _ => connections.secret(),
         };
-        let clone = touch::clone_readonly(apart, master, &part.folder);
-        let clone = clone
-            .map_err(|error| format!("cannot clone the view of instance {number}: {error}"))?;
-        if let Some(name) = part.name
-            && !is_folder(&clone)
-        {
-            return Err(format!(
-                "{name} has one value and no fields, so it cannot have a `target`: a mount of one \
-                 file stays with the version that it is made of; give it fields, or say where all \
-                 secrets are: `targets: {{secret: ...}}`"
-            ));
+        match touch::clone_readonly(apart, master, &part.folder) {
+            Ok(clone) => part.check(&clone).map(|()| Some((part.tree, clone))),
+            // It may be revoked, or all sealed: the rest is attached all the same.
+            Err(error) if anew && part.name.is_some() => {
+                let target = part.target.display();
+                log::error!("instance {number} has nothing at {target} any more: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(format!(
+                "cannot clone the view of instance {number}: {error}"
+            )),
         }
-        Ok((part.tree, clone))
     };
     parts(record)
         .into_iter()
         .filter(|part| trees.contains(&part.within()))
-        .map(clone)
+        .filter_map(|part| clone(part).transpose())
         .collect()
-}
-
-/// A folder of an instance's views, and where it is mounted.
-pub(super) struct Part<'a> {
-    tree: Tree,
-    /// Below the master mount.
-    folder: PathBuf,
-    target: &'a Path,
-    /// Of the secret whose fields these are.
-    name: Option<&'a SecretName>,
-}
-
-impl Part<'_> {
-    /// The tree that it is of.
-    fn within(&self) -> Tree {
-        match self.tree {
-            Tree::Fields(_) => Tree::Secret,
-            tree => tree,
-        }
-    }
-}
-
-/// All that is mounted for an instance.
-fn parts(record: &InstanceRecord) -> Vec<Part<'_>> {
-    let folder = PathBuf::from(record.number.to_string());
-    let whole = |tree, target| Part {
-        tree,
-        folder: folder.clone(),
-        target,
-        name: None,
-    };
-    let both = [
-        whole(Tree::Secret, record.targets.secret.as_path()),
-        whole(Tree::Config, record.targets.config.as_path()),
-    ];
-    let placed = record.manifest.secrets.iter().enumerate();
-    let placed = placed.filter_map(|(at, secret)| {
-        Some(Part {
-            tree: Tree::Fields(at),
-            folder: folder.join(secret.name.as_str()),
-            target: secret.target.as_deref()?,
-            name: Some(&secret.name),
-        })
-    });
-    both.into_iter().chain(placed).collect()
-}
-
-/// Without asking secretsd: what kind it is never changes.
-fn is_folder(clone: &OwnedFd) -> bool {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    rustix::fs::statx(clone, "", flags, StatxFlags::TYPE)
-        .is_ok_and(|found| FileType::from_raw_mode(found.stx_mode.into()).is_dir())
 }
 
 /// Attaches clones where the record says, in the namespace of `service`. Under the lock of

@@ -8,6 +8,7 @@ mod connections;
 mod daemon;
 mod hand_over;
 mod instances;
+mod parts;
 mod reload;
 mod touch;
 mod watch;

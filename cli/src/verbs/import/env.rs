@@ -104,7 +104,7 @@ fn value(text: &str) -> Result<(Zeroizing<Vec<u8>>, usize), &'static str> {
     match text.chars().next() {
         Some('\'') => {
             let end = text[1..].find('\'').ok_or("this quote is not closed")?;
-            let value = text[1..=end].as_bytes().to_vec();
+            let value = text.as_bytes()[1..=end].to_vec();
             Ok((Zeroizing::new(value), blanks + end + 2))
         }
         Some('"') => {
