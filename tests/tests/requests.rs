@@ -236,7 +236,7 @@ fn a_start_that_waits_ends_by_ctrl_c_and_leaves_nothing() {
     let asked = web(json!(["db_password", "late"]))
         .with("wait", json!("1h"))
         .command(&["/bin/true"]);
-    let mut service = pair.run(&asked);
+    let service = pair.run(&asked);
     wait::until("the wait", || {
         service.errors().contains("waiting").then_some(())
     });
@@ -252,7 +252,7 @@ fn a_start_that_waits_ends_by_ctrl_c_and_leaves_nothing() {
 
     // Whoever has typed `deploy run --detach` gives up: so does what he started.
     let file = pair.manifest(&asked);
-    let mut detached = pair.run_command(
+    let detached = pair.run_command(
         "web",
         pair.deploy_command(&["run", "--detach", file.to_str().unwrap()]),
     );
