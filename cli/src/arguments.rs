@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::failure::printable;
 use crate::verbs::{
-    audit, backup, call, completion, config, doctor, init, key, man, ps, reload, restore, run,
-    seal, secret, status, stop, unit, unseal,
+    audit, backup, call, completion, config, doctor, import, init, key, man, plan, ps, reload,
+    restore, run, seal, secret, status, stop, unit, unseal,
 };
 
 /// Keeps secrets of services: each reads its own as files, and loses them when they are revoked.
@@ -63,6 +63,8 @@ pub enum Verb {
     Unseal(unseal::Unseal),
     Secret(secret::Secret),
     Config(config::Config),
+    Plan(plan::Plan),
+    Import(import::Import),
     Run(run::Run),
     Reload(reload::Reload),
     Ps(ps::Ps),

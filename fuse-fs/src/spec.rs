@@ -122,6 +122,27 @@ pub struct SecretSpec {
     pub every_read: bool,
     /// The version before is shown too, while its grace lasts.
     pub previous: bool,
+    /// The instance is made without it too.
+    pub optional: bool,
+    /// Permissions of its files; `None`: those of the instance.
+    pub mode: Option<u16>,
+    /// User and group of its files and their folder; `None`: the instance's.
+    pub owner: Option<(u32, u32)>,
+}
+
+impl SecretSpec {
+    /// One without any of that.
+    #[must_use]
+    pub fn plain(name: SecretName) -> SecretSpec {
+        SecretSpec {
+            name,
+            every_read: false,
+            previous: false,
+            optional: false,
+            mode: None,
+            owner: None,
+        }
+    }
 }
 
 /// An instance to be shown.

@@ -74,6 +74,9 @@ pub enum Verb {
         secret: PathBuf,
         /// Where its configuration is
         config: PathBuf,
+        /// A secret that need not be there
+        #[arg(long, value_name = "NAME")]
+        optional: Vec<OsString>,
         /// The secrets that it must have
         names: Vec<OsString>,
     },
@@ -88,9 +91,15 @@ pub enum Verb {
     /// Become a service's command, with secrets in variables; started by a supervisor
     #[command(hide = true)]
     Exec {
-        /// NAME=FILE
+        /// NAME=FILE: the variable gets what is in the file
         #[arg(long)]
         env: Vec<OsString>,
+        /// The same, if there is such a file
+        #[arg(long)]
+        env_if_there: Vec<OsString>,
+        /// NAME=FILE: the variable gets the path, if there is such a file
+        #[arg(long)]
+        path_if_there: Vec<OsString>,
         program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,

@@ -81,8 +81,14 @@ pub fn forget(run_dir: &Path) -> io::Result<()> {
 }
 
 /// Where an instance's views are.
-pub(crate) fn targets(record: &InstanceRecord) -> [&Path; 2] {
-    [&record.targets.secret, &record.targets.config]
+pub(crate) fn targets(record: &InstanceRecord) -> Vec<&Path> {
+    let both = [&record.targets.secret, &record.targets.config];
+    let placed = record.manifest.secrets.iter();
+    let placed = placed.filter_map(|secret| secret.target.as_deref());
+    both.into_iter()
+        .map(PathBuf::as_path)
+        .chain(placed)
+        .collect()
 }
 
 fn records_left(instances: &Path) -> usize {

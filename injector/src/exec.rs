@@ -43,15 +43,23 @@ pub enum ExecError {
     },
 }
 
-/// Reads each `NAME=FILE` of `variables` and becomes `program`. Comes back only with an error.
-pub fn exec(variables: &[OsString], program: &Path, args: &[OsString]) -> ExecError {
+/// Variables to be set, each `NAME=FILE`.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    /// To what the file holds.
+    pub values: Vec<OsString>,
+    /// The same; without the file there is no such variable.
+    pub values_if_there: Vec<OsString>,
+    /// To the file's path; without the file there is no such variable.
+    pub paths_if_there: Vec<OsString>,
+}
+
+/// Sets the variables and becomes `program`. Comes back only with an error.
+pub fn exec(variables: &Variables, program: &Path, args: &[OsString]) -> ExecError {
     let mut command = std::process::Command::new(program);
     command.args(args);
-    for variable in variables {
-        match read(variable) {
-            Ok((name, value)) => command.env(name, value),
-            Err(error) => return error,
-        };
+    if let Err(error) = set(variables, &mut command) {
+        return error;
     }
     let source = command.exec();
     ExecError::Start {
@@ -60,10 +68,37 @@ pub fn exec(variables: &[OsString], program: &Path, args: &[OsString]) -> ExecEr
     }
 }
 
-fn read(variable: &OsStr) -> Result<(String, OsString), ExecError> {
+fn set(variables: &Variables, command: &mut std::process::Command) -> Result<(), ExecError> {
+    for variable in &variables.values {
+        let (name, value) = read(variable)?;
+        command.env(name, value);
+    }
+    for variable in &variables.values_if_there {
+        match read(variable) {
+            Ok((name, value)) => command.env(name, value),
+            Err(ExecError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+    }
+    for variable in &variables.paths_if_there {
+        let (name, path) = split(variable)?;
+        if path.exists() {
+            command.env(name, path);
+        }
+    }
+    Ok(())
+}
+
+fn split(variable: &OsStr) -> Result<(String, PathBuf), ExecError> {
     let text = variable.to_str().ok_or(ExecError::Form)?;
     let (name, path) = text.split_once('=').ok_or(ExecError::Form)?;
-    let (name, path) = (name.to_owned(), PathBuf::from(path));
+    Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+fn read(variable: &OsStr) -> Result<(String, OsString), ExecError> {
+    let (name, path) = split(variable)?;
     match std::fs::read(&path) {
         Ok(value) if value.contains(&0) => Err(ExecError::Nul { name, path }),
         Ok(value) => Ok((name, OsString::from_vec(value))),

@@ -27,12 +27,23 @@ fn words(all: &[(PathBuf, io::Error)]) -> String {
 }
 
 /// Opens each of `names` below `secret`, every field of those that have fields, and all that is in
-/// `config`, and reads a byte of it.
+/// `config`, and reads a byte of it; each of `optional` too, if it is there.
 ///
 /// # Errors
 /// One or more do not open.
-pub fn look(secret: &Path, config: &Path, names: &[OsString]) -> Result<(), Unreadable> {
+pub fn look(
+    secret: &Path,
+    config: &Path,
+    names: &[OsString],
+    optional: &[OsString],
+) -> Result<(), Unreadable> {
     let mut unreadable = Vec::new();
+    for name in optional {
+        let path = secret.join(name);
+        if path.symlink_metadata().is_ok() {
+            read(&path, &mut unreadable);
+        }
+    }
     for name in names {
         read(&secret.join(name), &mut unreadable);
     }
@@ -77,7 +88,12 @@ mod tests {
         }
         let look = |names: &[&str]| {
             let names: Vec<_> = names.iter().map(OsString::from).collect();
-            look(&secret, &config, &names)
+            look(
+                &secret,
+                &config,
+                &names,
+                &["empty".into(), "not-there".into()],
+            )
         };
         look(&["empty", "tls"]).unwrap();
         // A link to nowhere cannot be opened, not even by root.
@@ -88,6 +104,9 @@ mod tests {
             "{error}"
         );
         assert!(!error.contains("empty"), "{error}");
+        // What is optional and there has to open too.
+        let optional = super::look(&secret, &config, &[], &["tls".into()]);
+        assert!(optional.unwrap_err().to_string().contains("tls/cert"));
         let many = ["1", "2", "3", "4", "5", "6"];
         let error = look(&many).unwrap_err().to_string();
         assert!(error.ends_with("and 2 more"), "{error}");

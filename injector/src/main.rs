@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use injector::exec::{Variables, exec};
 use injector::keeper::{UpOptions, up};
 use injector::server::{ServeOptions, serve, serve_apart};
 
@@ -58,10 +59,22 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Look {
             secret,
             config,
+            optional,
             names,
-        } => injector::look::look(&secret, &config, &names)?,
-        Verb::Exec { env, program, args } => {
-            return Err(injector::exec::exec(&env, &program, &args).into());
+        } => injector::look::look(&secret, &config, &names, &optional)?,
+        Verb::Exec {
+            env,
+            env_if_there,
+            path_if_there,
+            program,
+            args,
+        } => {
+            let variables = Variables {
+                values: env,
+                values_if_there: env_if_there,
+                paths_if_there: path_if_there,
+            };
+            return Err(exec(&variables, &program, &args).into());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::mounts::Mounts;
 
-/// Which of an instance's two trees.
+/// Which of an instance's two trees, or which part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tree {
     Secret,
     Config,
+    /// The folder of fields of the secret that has this place in the manifest.
+    Fields(usize),
 }
 
 /// What was found on the way to a target, without following any symlink.

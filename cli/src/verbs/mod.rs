@@ -6,9 +6,11 @@ pub mod call;
 pub mod completion;
 pub mod config;
 pub mod doctor;
+pub mod import;
 pub mod init;
 pub mod key;
 pub mod man;
+pub mod plan;
 pub mod ps;
 pub mod reload;
 pub mod restore;
@@ -40,10 +42,12 @@ fn dispatch(verb: &Verb, context: &Context) -> Result<ExitCode> {
         // A program of its own says what went wrong there, and gives the exit code.
         Verb::Init(args) => return init::init(args, context),
         Verb::Run(args) => return run::run(args, context),
+        Verb::Plan(args) => return plan::plan(args, context),
         Verb::Audit(args) => return audit::audit(args, context),
         Verb::Backup(args) => return backup::backup(args, context),
         Verb::Restore(args) => return restore::restore(args, context),
         Verb::Doctor(args) => return doctor::doctor(args, context),
+        Verb::Import(args) => import::import(args, context),
         Verb::Status(args) => status::status(args, context),
         Verb::Seal(args) => seal::seal(args, context),
         Verb::Unseal(args) => unseal::unseal(args, context),

@@ -9,6 +9,7 @@ use clap::Args;
 use control::ClientError;
 use control::ControlError;
 use control::inner::{Link, RefusedKind, Reply, ToInjector};
+use injector::supervisor::with_owners;
 use model::{MAX_TEXT, Manifest};
 
 use crate::context::{Context, require_root};
@@ -27,6 +28,7 @@ pub struct Reload {
 pub fn reload(args: &Reload, context: &Context) -> Result<()> {
     let manifest = read_manifest(&args.manifest)?;
     require_root("reload")?;
+    let manifest = with_owners(&manifest).map_err(Failure::failed)?;
     let service = manifest.service.clone();
     let manifest_path = std::path::absolute(&args.manifest)?;
     let socket = context.run_dir.inject_socket();

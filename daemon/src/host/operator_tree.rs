@@ -79,11 +79,15 @@ impl OperatorActs for OperatorTree {
     }
 }
 
-/// `db_password`, `db_password until 2026-12-01T00:00:00Z`
+/// `db_password until 2026-12-01T00:00:00Z for user www-data alone`, without what is not so.
 fn line(GrantMeta { grant, .. }: &GrantMeta) -> String {
     let until = |until: Timestamp| format!(" until {until}");
+    let pins = match grant.pins.is_empty() {
+        true => String::new(),
+        false => format!(" for {} alone", grant.pins),
+    };
     format!(
-        "{}{}\n",
+        "{}{}{pins}\n",
         grant.secret,
         grant.until.map(until).unwrap_or_default()
     )
@@ -123,6 +127,8 @@ fn refusal(error: WriteError) -> CtlError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use model::Pins;
+
     use super::*;
     use std::path::Path;
     use store::{Cipher, SecretBytes, Store};
@@ -161,20 +167,27 @@ mod tests {
         let (tree, _state) = tree();
         let us = ourselves().unwrap();
         let service: ServiceName = "web".parse().unwrap();
-        for (name, until) in [("a", None), ("b", Some(Timestamp(4_102_444_800)))] {
+        let unit = Pins {
+            unit: Some("web.service".into()),
+            ..Pins::default()
+        };
+        let until = Some(Timestamp(4_102_444_800));
+        for (name, until, pins) in [
+            ("a", None, Pins::default()),
+            ("b", until, Pins::default()),
+            ("c", None, unit),
+        ] {
             let name: SecretName = name.parse().unwrap();
             let value = Value::Single(SecretBytes::from(&b"1"[..]));
             tree.0
                 .set(&us, &name, value, SetOptions::default())
                 .unwrap();
-            tree.0
-                .grant(&us, &service, &[name], until, model::Pins::default())
-                .unwrap();
+            tree.0.grant(&us, &service, &[name], until, pins).unwrap();
         }
         assert_eq!(tree.services().unwrap(), std::slice::from_ref(&service));
         assert_eq!(
             tree.grants(&service).unwrap(),
-            "a\nb until 2100-01-01T00:00:00Z\n"
+            "a\nb until 2100-01-01T00:00:00Z\nc for unit web.service alone\n"
         );
         assert_eq!(tree.grants(&"other".parse().unwrap()).unwrap(), "");
     }

@@ -82,7 +82,7 @@ pub(crate) fn answer(
             sys::memory::give_back();
             done(taken_over)
         }
-        FromInjector::Make { instance } => host.make(&instance),
+        FromInjector::Make { instance, again } => host.make(&instance, again),
         FromInjector::Reload { instance } => host.reload(&instance),
         FromInjector::End { number } => {
             host.end(number);
@@ -325,6 +325,9 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
                 name: secret.name.clone(),
                 every_read: secret.audit == Audit::EveryRead,
                 previous: secret.previous,
+                optional: secret.optional,
+                mode: secret.mode,
+                owner: secret.owner_ids(),
             })
             .collect(),
         config: manifest.config.clone(),
@@ -336,14 +339,19 @@ fn spec(record: &InstanceRecord) -> InstanceSpec {
 }
 
 impl Host {
-    /// All that the manifest asks for, or nothing.
-    fn make(&self, record: &InstanceRecord) -> Reply {
+    /// All that the manifest asks for, or nothing. A refusal of whoever asks `again` is known.
+    fn make(&self, record: &InstanceRecord, again: bool) -> Reply {
         let (number, service) = (record.number, &record.service);
         let entries: Vec<Entry> = match self.views.make(spec(record)) {
             Ok(entries) => entries,
             Err(error) => {
                 let refused = refused(record, error);
-                if let Reply::Refused { missing, .. } = &refused {
+                if let Reply::Refused {
+                    missing, message, ..
+                } = &refused
+                    && !again
+                {
+                    log::info!("{message}");
                     self.audit.not_started(service, number, missing);
                 }
                 return refused;
@@ -370,7 +378,13 @@ impl Host {
                 self.tell(touched, Vec::new());
                 Reply::Ok
             }
-            Err(error) => refused(record, error),
+            Err(error) => {
+                log::info!(
+                    "the configuration of instance {} stays: {error}",
+                    record.number
+                );
+                refused(record, error)
+            }
         }
     }
 
@@ -439,7 +453,6 @@ fn refused(record: &InstanceRecord, error: MakeError) -> Reply {
         }
         error => (Vec::new(), format!("{service} was not started: {error}")),
     };
-    log::info!("{message}");
     Reply::Refused {
         kind,
         missing,

@@ -280,6 +280,7 @@ pub(super) fn grants(
         service: one.service,
         secret: one.grant.secret,
         until: one.grant.until,
+        left: one.left,
         pins: one.grant.pins,
     };
     Ok(Granted {

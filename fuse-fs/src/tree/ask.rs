@@ -236,7 +236,7 @@ impl Views {
                 let size = version
                     .size_of(meaning.field.as_ref())
                     .ok_or(Refusal::Superseded)?;
-                Ok(instance.file(ino, size, version.created))
+                Ok(instance.secret_file(slot, ino, size, version.created))
             }
         }
     }

@@ -23,6 +23,10 @@ pub(super) struct Slot {
     pub permit: Option<Permit>,
     /// Nothing of it is cached: each read comes to us.
     pub every_read: bool,
+    /// The instance was made, or might have been, without it.
+    pub optional: bool,
+    mode: Option<u16>,
+    owner: Option<(u32, u32)>,
     /// The number of its file, or of the folder of its fields.
     pub entry: u16,
     /// The numbers of its fields.
@@ -91,6 +95,9 @@ impl Instance {
                 is_previous,
                 permit: None,
                 every_read: spec.every_read,
+                optional: spec.optional,
+                mode: spec.mode,
+                owner: spec.owner,
                 entry: 0,
                 fields: Vec::new(),
             }
@@ -243,18 +250,38 @@ impl Instance {
 impl Instance {
     /// What a folder of it looks like.
     pub fn folder(&self, ino: Ino) -> Attr {
+        // A folder of a secret's fields; all others have no entry that means a secret.
+        let slot = self.meaning(ino.entry());
+        let slot = slot.map(|meaning| &self.slots[meaning.slot]);
+        let (uid, gid) = self.owner_of(slot);
         Attr {
             ino,
             is_folder: true,
             size: 0,
             changed: self.made,
-            uid: self.uid,
-            gid: self.gid,
+            uid,
+            gid,
             mode: self.modes.folder,
         }
     }
 
-    /// What a file of it looks like.
+    fn owner_of(&self, slot: Option<&Slot>) -> (u32, u32) {
+        let own = slot.and_then(|slot| slot.owner);
+        own.unwrap_or((self.uid, self.gid))
+    }
+
+    /// What one file of a secret looks like.
+    pub fn secret_file(&self, slot: &Slot, ino: Ino, size: u64, changed: Timestamp) -> Attr {
+        let (uid, gid) = self.owner_of(Some(slot));
+        Attr {
+            uid,
+            gid,
+            mode: slot.mode.unwrap_or(self.modes.file),
+            ..self.file(ino, size, changed)
+        }
+    }
+
+    /// What a file of its configuration looks like.
     pub fn file(&self, ino: Ino, size: u64, changed: Timestamp) -> Attr {
         Attr {
             ino,
@@ -276,7 +303,9 @@ impl Instance {
     ) -> Result<Attr, Refusal> {
         let size = version.size_of(field).ok_or(Refusal::NoEntry)?;
         let ino = Ino::new(self.key.number, entry, version.number);
-        Ok(self.file(ino, size, version.created))
+        let meaning = self.meaning(entry).ok_or(Refusal::NoEntry)?;
+        let slot = &self.slots[meaning.slot];
+        Ok(self.secret_file(slot, ino, size, version.created))
     }
 }
 

@@ -24,9 +24,13 @@ impl Views {
         let mut missing = Vec::new();
         let mut given = Vec::new();
         for name in names(&instance) {
+            let slot = instance.slot(name.as_str());
+            let is_optional = slot.is_some_and(|slot| instance.slots[slot].optional);
             match self.permit(&instance, &name) {
                 Ok(permit) => given.push(self.give(&mut instance, permit)?),
                 Err(Denied::Sealed) => return Err(MakeError::Sealed),
+                // Not shown now; shown once it is granted.
+                Err(_) if is_optional => {}
                 Err(denied) => missing.push((name, denied)),
             }
         }

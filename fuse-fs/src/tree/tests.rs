@@ -60,11 +60,7 @@ impl One {
             .store
             .grant(&one.operator, &web, &names, None, Default::default());
         granted.unwrap();
-        let secret = SecretSpec {
-            name: one.name.clone(),
-            every_read: false,
-            previous: false,
-        };
+        let secret = SecretSpec::plain(one.name.clone());
         let spec = InstanceSpec {
             number: NUMBER,
             service: web,

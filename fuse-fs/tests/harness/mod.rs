@@ -307,9 +307,9 @@ impl Drop for Host {
 pub fn asked(words: &str) -> SecretSpec {
     let (name, how) = words.split_once(' ').unwrap_or((words, ""));
     SecretSpec {
-        name: name.parse().unwrap(),
         every_read: how == "each",
         previous: how == "previous",
+        ..SecretSpec::plain(name.parse().unwrap())
     }
 }
 

@@ -70,7 +70,14 @@ pub fn hook(input: impl Read, run_dir: &Path, manifests: &Path) -> Result<(), Ho
     let Some(name) = bundle.annotation(SERVICE) else {
         return Ok(());
     };
-    let (path, manifest) = manifest(manifests, name)?;
+    let (path, mut manifest) = manifest(manifests, name)?;
+    // secretsd knows owners by number alone, and by the host's.
+    for secret in &mut manifest.secrets {
+        if let Some(owner) = &mut secret.owner {
+            let (uid, gid) = bundle.user(Some(owner))?;
+            *owner = format!("{uid}:{gid}");
+        }
+    }
     let (uid, gid) = bundle.user(manifest.user.as_deref())?;
     let pid = Pid::from_raw(state.pid);
     let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -85,6 +92,7 @@ pub fn hook(input: impl Read, run_dir: &Path, manifests: &Path) -> Result<(), Ho
         root: Some(bundle.root(&state)?),
         container: Some(state.id.clone()),
         image: state.image(),
+        again: false,
     };
     let socket = run_dir.inject_socket();
     let no_injector = |why: String| HookError::NoInjector {

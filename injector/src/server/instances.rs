@@ -14,6 +14,7 @@ use sys::apart::Apart;
 use sys::lock::lock;
 
 use super::connections::Connections;
+use super::parts::{Part, parts};
 use super::{Injector, touch};
 use crate::apply::{Namespace, apply};
 use crate::mounts::Mounts;
@@ -38,6 +39,7 @@ pub(super) struct Wanted {
     pub root: Option<PathBuf>,
     pub container: Option<String>,
     pub image: Option<String>,
+    pub again: bool,
     /// The service's first process, which has not run anything yet.
     pub service: OwnedFd,
     pub supervisor: OwnedFd,
@@ -216,13 +218,14 @@ impl Injector {
             Ok(record) => record,
             Err(error) => return failed(&format!("cannot look at the service's process: {error}")),
         };
+        let again = wanted.again;
         let service = Arc::new(wanted.service);
         let life = match record.origin {
             Origin::Container { .. } => Life::Container(Arc::clone(&service)),
             _ => Life::Supervised(Arc::clone(&service), Some(Arc::new(wanted.supervisor))),
         };
         let root = wanted.root;
-        self.make_one(record, life, |record| match &root {
+        self.make_one(record, life, again, |record| match &root {
             Some(root) => self.attach(&below(root, record), &service),
             None => self.attach(record, &service),
         })
@@ -233,6 +236,7 @@ impl Injector {
         &self,
         record: InstanceRecord,
         life: Life,
+        again: bool,
         attach: impl FnOnce(&InstanceRecord) -> Result<(), String>,
     ) -> Reply {
         let number = record.number;
@@ -242,7 +246,7 @@ impl Injector {
         };
         // From here on a take-over tells of it, and a change finds it.
         lock(&self.instances.live).insert(number, one);
-        let reply = self.make_views(&record, attach);
+        let reply = self.make_views(&record, again, attach);
         match reply {
             Reply::Made { .. } => self.watch.look_again(),
             _ if self.end(number) => {}
@@ -255,12 +259,14 @@ impl Injector {
     fn make_views(
         &self,
         record: &InstanceRecord,
+        again: bool,
         attach: impl FnOnce(&InstanceRecord) -> Result<(), String>,
     ) -> Reply {
         let number = record.number;
         // secretsd first: it says whether the service may have what it asks for.
         let question = FromInjector::Make {
             instance: record.clone(),
+            again,
         };
         let made = match self.daemon.ask(&question) {
             Ok(Reply::Made { entries, .. }) => entries,
@@ -331,6 +337,7 @@ impl Injector {
             &self.connections(),
             record,
             &[Tree::Secret, Tree::Config],
+            false,
         )?;
         let _lock = folders::lock();
         inject(record, service, clones)
@@ -365,7 +372,7 @@ impl Injector {
             let (apart, trees) = (Arc::clone(&self.apart), trees.to_vec());
             let connections = Arc::clone(&connections);
             let attach = move || {
-                let attached = clones(&apart, &connections, &record, &trees)
+                let attached = clones(&apart, &connections, &record, &trees, true)
                     .and_then(|clones| inject(&record, &service, clones));
                 if let Err(error) = attached {
                     let (number, service) = (record.number, &record.service);
@@ -486,22 +493,32 @@ fn clones(
     connections: &Connections,
     record: &InstanceRecord,
     trees: &[Tree],
+    anew: bool,
 ) -> Result<Vec<(Tree, OwnedFd)>, String> {
     let number = record.number;
-    let folder = PathBuf::from(number.to_string());
-    let clone = |tree: &Tree| {
-        let master = match tree {
-            Tree::Secret => connections.secret(),
+    let clone = |part: Part<'_>| {
+        let master = match part.within() {
             Tree::Config => connections.config(),
+            _ => connections.secret(),
         };
-        match touch::clone_readonly(apart, master, &folder) {
-            Ok(clone) => Ok((*tree, clone)),
+        match touch::clone_readonly(apart, master, &part.folder) {
+            Ok(clone) => part.check(&clone).map(|()| Some((part.tree, clone))),
+            // It may be revoked, or all sealed: the rest is attached all the same.
+            Err(error) if anew && part.name.is_some() => {
+                let target = part.target.display();
+                log::error!("instance {number} has nothing at {target} any more: {error}");
+                Ok(None)
+            }
             Err(error) => Err(format!(
                 "cannot clone the view of instance {number}: {error}"
             )),
         }
     };
-    trees.iter().map(clone).collect()
+    parts(record)
+        .into_iter()
+        .filter(|part| trees.contains(&part.within()))
+        .filter_map(|part| clone(part).transpose())
+        .collect()
 }
 
 /// Attaches clones where the record says, in the namespace of `service`. Under the lock of
@@ -528,16 +545,15 @@ fn inject(
     if process::has_ended(service) {
         return Err("the service's process has ended".to_owned());
     }
-    let targets_of = &record.targets;
+    let parts = parts(record);
     let done = sys::namespace::inside(service.as_fd(), move || {
         let mut namespace = Namespace::enter(&clones)?;
         let mut targets = Vec::new();
         for (tree, _) in &clones {
-            let (tree, path) = match tree {
-                Tree::Secret => (Tree::Secret, targets_of.secret.clone()),
-                Tree::Config => (Tree::Config, targets_of.config.clone()),
-            };
+            let part = parts.iter().find(|part| part.tree == *tree);
+            let path = part.ok_or(io::ErrorKind::InvalidInput)?.target.to_owned();
             let found = namespace.find(&path)?;
+            let tree = *tree;
             targets.push(Target { tree, path, found });
         }
         let survey = Survey {

@@ -8,6 +8,7 @@ mod connections;
 mod daemon;
 mod hand_over;
 mod instances;
+mod parts;
 mod reload;
 mod touch;
 mod units;
@@ -264,6 +265,7 @@ impl Injector {
                 root,
                 container,
                 image,
+                again,
             } if is_root => match (fds.into_iter().next(), peer.process.try_clone()) {
                 (Some(service), Ok(supervisor)) => self.make(Wanted {
                     manifest,
@@ -274,6 +276,7 @@ impl Injector {
                     root,
                     container,
                     image,
+                    again,
                     service,
                     supervisor,
                 }),

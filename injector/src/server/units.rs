@@ -72,12 +72,15 @@ impl Injector {
             Err(error) => return failed(&format!("process {pid} of {name}: {error}")),
         };
         let start = Instant::now();
+        // The same refusal is in the audit log once.
+        let mut again = false;
         loop {
             let Attempt {
                 reply,
                 service,
                 patience,
-            } = self.unit_once(&in_unit, pid);
+            } = self.unit_once(&in_unit, pid, again);
+            again = true;
             let may_change = matches!(
                 &reply,
                 Reply::Refused {
@@ -97,7 +100,7 @@ impl Injector {
         }
     }
 
-    fn unit_once(&self, in_unit: &InUnit, pid: i32) -> Attempt {
+    fn unit_once(&self, in_unit: &InUnit, pid: i32, again: bool) -> Attempt {
         let _one = lock(&self.units);
         let is_this = |record: &InstanceRecord| {
             let origin = Origin::Unit {
@@ -117,10 +120,11 @@ impl Injector {
         match self.draft_unit(in_unit, pid) {
             Ok(record) => {
                 let service = record.service.to_string();
-                let patience = Duration::ZERO;
+                let patience = record.manifest.wait.unwrap_or(0);
+                let patience = Duration::from_secs(patience.into());
                 Attempt {
                     // systemd attaches it.
-                    reply: self.make_one(record, Life::Unit, |_| Ok(())),
+                    reply: self.make_one(record, Life::Unit, again, |_| Ok(())),
                     service,
                     patience,
                 }
@@ -134,7 +138,7 @@ impl Injector {
 
     fn draft_unit(&self, in_unit: &InUnit, pid: i32) -> Result<InstanceRecord, Wrong> {
         let (_, found) = drop_in::find(Path::new(drop_in::SYSTEM), &in_unit.unit)?;
-        let manifest = drop_in::manifest(&found.manifest)?;
+        let mut manifest = drop_in::manifest(&found.manifest)?;
         if manifest.targets != found.targets {
             return Err(Wrong(format!(
                 "{} has other targets than its drop-in; deploy unit enable {} --manifest {}",
@@ -144,6 +148,13 @@ impl Injector {
             )));
         }
         let (uid, gid) = user(&manifest, found.user.as_ref())?;
+        // secretsd knows owners by number alone.
+        for secret in &mut manifest.secrets {
+            if let Some(owner) = &mut secret.owner {
+                let (uid, gid) = account(owner)?;
+                *owner = format!("{uid}:{gid}");
+            }
+        }
         Ok(InstanceRecord {
             format: FORMAT,
             number: self.instances.next_number()?,
@@ -180,6 +191,10 @@ fn user(manifest: &Manifest, of_unit: Option<&drop_in::User>) -> Result<(u32, u3
         }
         (None, None) => return Ok((0, 0)),
     };
+    account(name)
+}
+
+fn account(name: &str) -> Result<(u32, u32), Wrong> {
     let account = sys::users::account(name)?;
     let account = account.ok_or_else(|| Wrong(format!("there is no user {name}")))?;
     Ok((account.uid, account.gid))

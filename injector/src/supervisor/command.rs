@@ -30,17 +30,23 @@ pub(super) fn wrapped(
     let word = words.next().ok_or(StartError::NoCommand)?;
     let text = word.to_string_lossy().into_owned();
     let program = environment::find_program(&word).map_err(|error| exec_error(&text, error))?;
-    let with_env = manifest.secrets.iter().filter_map(|secret| {
-        let file = manifest.targets.secret.join(secret.name.as_str());
-        Some(exec::argument(secret.env.as_deref()?, &file))
-    });
-    let variables: Vec<OsString> = with_env.collect();
-    if variables.is_empty() {
-        return Ok((program, words.collect()));
-    }
     let mut args: Vec<OsString> = vec!["exec".into()];
-    for variable in variables {
-        args.extend(["--env".into(), variable]);
+    for secret in &manifest.secrets {
+        let file = manifest.targets.secret.join(secret.name.as_str());
+        if let Some(name) = &secret.env {
+            let how = if secret.optional {
+                "--env-if-there"
+            } else {
+                "--env"
+            };
+            args.extend([how.into(), exec::argument(name, &file)]);
+        }
+        if let Some(name) = secret.env_file.as_ref().filter(|_| secret.optional) {
+            args.extend(["--path-if-there".into(), exec::argument(name, &file)]);
+        }
+    }
+    if args.len() == 1 {
+        return Ok((program, words.collect()));
     }
     args.extend(["--".into(), program.into()]);
     args.extend(words);

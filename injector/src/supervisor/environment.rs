@@ -6,14 +6,16 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use model::ServiceName;
+use model::Manifest;
 use sys::users::Account;
 
 /// Debian's own for root; the caller's is nobody's promise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// PATH, HOME, USER, LOGNAME, SHELL, LANG, DEPLOY_SERVICE, and TERM where the caller has one.
-pub(super) fn variables(service: &ServiceName, account: &Account) -> Vec<(OsString, OsString)> {
+/// PATH, HOME, USER, LOGNAME, SHELL, LANG, DEPLOY_SERVICE, and TERM where the caller has one; and the
+/// paths that the manifest wants in variables. Whether one of an `optional` secret is there shows
+/// inside alone, see [`crate::exec`].
+pub(super) fn variables(manifest: &Manifest, account: &Account) -> Vec<(OsString, OsString)> {
     let name = match &account.name {
         Some(name) => name.clone(),
         None => account.uid.to_string(),
@@ -26,10 +28,16 @@ pub(super) fn variables(service: &ServiceName, account: &Account) -> Vec<(OsStri
         ("LOGNAME".into(), name.into()),
         ("SHELL".into(), "/bin/sh".into()),
         ("LANG".into(), lang),
-        ("DEPLOY_SERVICE".into(), service.as_str().into()),
+        ("DEPLOY_SERVICE".into(), manifest.service.as_str().into()),
     ];
     if let Some(term) = std::env::var_os("TERM") {
         variables.push(("TERM".into(), term));
+    }
+    for secret in manifest.secrets.iter().filter(|secret| !secret.optional) {
+        if let Some(name) = &secret.env_file {
+            let path = manifest.targets.secret.join(secret.name.as_str());
+            variables.push((name.into(), path.into()));
+        }
     }
     variables
 }
@@ -93,8 +101,8 @@ mod tests {
     #[test]
     fn the_callers_own_variables_stay_outside() {
         let account = sys::users::account("0").unwrap().unwrap();
-        let service = "web".parse().unwrap();
-        let mut names: Vec<_> = variables(&service, &account)
+        let manifest = Manifest::parse(b"service: web", Path::new("web.yaml")).unwrap();
+        let mut names: Vec<_> = variables(&manifest, &account)
             .into_iter()
             .map(|(name, _)| name.into_string().unwrap())
             .filter(|name| name != "TERM")

@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use control::inner::{Link, RefusedKind, Reply, ToInjector};
+use model::Manifest;
 use sys::cgroup::Cgroup;
 use sys::users::Account;
 
@@ -19,9 +20,10 @@ pub(super) fn make_instance(
     account: &Account,
     cgroup: Option<&Cgroup>,
     service: BorrowedFd<'_>,
+    again: bool,
 ) -> Result<u32, StartError> {
     let body = ToInjector::MakeInstance {
-        manifest: options.manifest.clone(),
+        manifest: with_owners(&options.manifest)?,
         manifest_path: absolute(&options.manifest_path),
         uid: account.uid,
         gid: account.gid,
@@ -29,8 +31,13 @@ pub(super) fn make_instance(
         root: None,
         container: None,
         image: None,
+        again,
     };
-    let refused = |message: String, code| StartError::Refused { message, code };
+    let refused = |message: String, code, ends: bool| StartError::Refused {
+        message,
+        code,
+        waits: !ends,
+    };
     match ask(run_dir, &body, &[service])? {
         Reply::Made { number, .. } => Ok(number),
         Reply::Refused {
@@ -48,10 +55,40 @@ pub(super) fn make_instance(
             Err(refused(
                 explain(service, &message, hint.as_deref(), &missing),
                 code,
+                code == 1,
             ))
         }
-        Reply::Failed { message } => Err(refused(message, 1)),
-        _ => Err(refused("the injector answers something else".to_owned(), 1)),
+        Reply::Failed { message } => Err(refused(message, 1, true)),
+        _ => {
+            let words = "the injector answers something else";
+            Err(refused(words.to_owned(), 1, true))
+        }
+    }
+}
+
+/// The manifest with owners by number: secretsd knows no others.
+pub(super) fn with_owners(manifest: &Manifest) -> Result<Manifest, StartError> {
+    let mut manifest = manifest.clone();
+    for secret in &mut manifest.secrets {
+        if let Some(owner) = &secret.owner {
+            let account = account(owner)?;
+            secret.owner = Some(format!("{}:{}", account.uid, account.gid));
+        }
+    }
+    Ok(manifest)
+}
+
+/// A user of this host.
+pub(super) fn account(user: &str) -> Result<Account, StartError> {
+    match sys::users::account(user) {
+        Ok(Some(account)) => Ok(account),
+        Ok(None) => Err(StartError::NoUser {
+            user: user.to_owned(),
+        }),
+        Err(source) => Err(StartError::System {
+            what: format!("as user `{user}`"),
+            source,
+        }),
     }
 }
 

@@ -16,7 +16,7 @@ use sys::process::{Child, Spawn};
 use sys::users::Account;
 
 use super::command::{command, exec_error};
-use super::instance::{end_instance, make_instance};
+use super::instance::{account, end_instance, make_instance};
 use super::on_change::{OnChange, Wanted};
 use super::policy::Ended;
 use super::report::Reports;
@@ -45,7 +45,12 @@ pub(super) enum StartError {
     )]
     NoInjector { socket: PathBuf, why: String },
     #[error("{message}")]
-    Refused { message: String, code: i32 },
+    Refused {
+        message: String,
+        code: i32,
+        /// It may be granted, or unsealed, in a moment.
+        waits: bool,
+    },
 }
 
 /// A service that runs.
@@ -78,13 +83,14 @@ pub(super) struct Beside<'a> {
 }
 
 impl Life {
-    /// Starts the service, or leaves nothing behind.
+    /// Starts the service, or leaves nothing behind. `again`: it was refused a moment ago.
     pub fn start(
         options: &RunOptions,
         output: &Output,
         terminal: &Terminal,
+        again: bool,
     ) -> Result<Life, StartError> {
-        let account = account(options)?;
+        let account = account(options.manifest.user.as_deref().unwrap_or("0"))?;
         let run_dir = RunDir::new(&options.run_dir);
         let (program, args) = command(options)?;
         let what = program.display().to_string();
@@ -93,7 +99,7 @@ impl Life {
             source,
         };
         let mut cgroup = Leaving(make_cgroup(&run_dir, options));
-        let variables = environment::variables(&options.manifest.service, &account);
+        let variables = environment::variables(&options.manifest, &account);
         let mut spawn = Spawn::new(&program)
             .user(account.uid, account.gid, &account.groups)
             .cwd("/")
@@ -126,6 +132,7 @@ impl Life {
             &account,
             cgroup.0.as_ref(),
             paused.pidfd(),
+            again,
         )?;
         // Before the service has read anything: what is there now is what it begins with.
         let on_change = match follow(options, &run_dir, number) {
@@ -344,20 +351,6 @@ fn follow(
         source,
     })?;
     Ok(Some(on_change))
-}
-
-fn account(options: &RunOptions) -> Result<Account, StartError> {
-    let user = options.manifest.user.as_deref().unwrap_or("0");
-    match sys::users::account(user) {
-        Ok(Some(account)) => Ok(account),
-        Ok(None) => Err(StartError::NoUser {
-            user: user.to_owned(),
-        }),
-        Err(source) => Err(StartError::System {
-            what: format!("as user `{user}`"),
-            source,
-        }),
-    }
 }
 
 /// ROOT/deploy-secrets/RUN/SERVICE.SUPERVISOR, where cgroup v2 is there for us. RUN is the run

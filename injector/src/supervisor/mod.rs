@@ -9,9 +9,11 @@ mod instance;
 mod life;
 mod on_change;
 mod policy;
+mod preview;
 mod register;
 mod report;
 mod terminal;
+mod wait;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -25,9 +27,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::life::{Life, StartError};
 use self::policy::BackOff;
+pub use self::preview::{Preview, preview, uid_of};
 use self::register::Registration;
 use self::report::Reports;
 use self::terminal::Terminal;
+use self::wait::Waiting;
 use crate::run_dir::RunDir;
 use crate::signals::Signals;
 
@@ -135,9 +139,10 @@ fn try_supervise(options: &RunOptions, output: Output, started: impl FnOnce()) -
     let mut restarts = 0;
     // What ended the life before, if that was a change.
     let mut change = None;
+    let mut waiting = Waiting::new(&options.manifest);
     loop {
         let start = Instant::now();
-        match Life::start(options, &output, &terminal) {
+        match Life::start(options, &output, &terminal, waiting.has_begun()) {
             Ok(mut life) => {
                 if let Some(started) = started.take() {
                     started();
@@ -167,6 +172,17 @@ fn try_supervise(options: &RunOptions, output: Output, started: impl FnOnce()) -
             }
             // At the first start, what is wrong stays wrong until the operator mends it.
             Err(error) => {
+                if started.is_some()
+                    && let Some(pause) = waiting.pause(&error)
+                {
+                    if let Some(signal) = pause_unless_told_to_end(&mut signals, pause)? {
+                        return Ok(128 + signal);
+                    }
+                    if output.stderr.is_some() && wait::caller_is_gone() {
+                        return Ok(128 + libc::SIGINT);
+                    }
+                    continue;
+                }
                 say(&error.to_string());
                 if let Some(change) = change.take() {
                     let why = error.to_string();
@@ -202,6 +218,14 @@ fn pause_unless_told_to_end(signals: &mut Signals, pause: Duration) -> io::Resul
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// The manifest as the injector is to have it: with owners of secrets by number.
+///
+/// # Errors
+/// There is no such user here, in words.
+pub fn with_owners(manifest: &Manifest) -> Result<Manifest, String> {
+    instance::with_owners(manifest).map_err(|error| error.to_string())
 }
 
 /// A supervisor that runs, for `deploy ps`.

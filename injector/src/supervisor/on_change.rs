@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use sys::process::{Child, Spawn};
 
 use super::command::{own_program, wrapped};
+use super::instance::account;
 use super::life::Beside;
 use crate::changes::{Versions, Watch};
 use crate::run_dir::RunDir;
@@ -258,7 +259,17 @@ fn look(beside: &Beside<'_>) -> io::Result<Running> {
         .stdout(nothing.as_fd())
         .stderr(says.as_fd());
     for secret in &manifest.secrets {
-        spawn = spawn.arg(secret.name.as_str());
+        // What is another user's is none of this one's to open.
+        let owner = secret.owner.as_deref().map(account);
+        if let Some(Ok(owner)) = owner
+            && owner.uid != beside.account.uid
+        {
+            continue;
+        }
+        spawn = match secret.optional {
+            true => spawn.arg(format!("--optional={}", secret.name)),
+            false => spawn.arg(secret.name.as_str()),
+        };
     }
     begin(spawn, beside, LOOK_PATIENCE, Some(words))
 }

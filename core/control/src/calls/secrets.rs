@@ -443,6 +443,9 @@ pub struct GrantInfo {
     /// Until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Seconds until then, by whichever clock is first; 0: it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
     /// What the reader must be besides.
     #[serde(default, skip_serializing_if = "Pins::is_empty")]
     pub pins: Pins,

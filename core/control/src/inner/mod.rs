@@ -63,6 +63,9 @@ pub enum ToInjector {
         /// container's runtime and not from the container.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<String>,
+        /// It was refused a moment ago, and waits: the same refusal is in the audit log already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// End an instance. Root alone.
     EndInstance {
@@ -155,6 +158,9 @@ pub enum FromInjector {
     Make {
         /// Its record; no entries yet.
         instance: InstanceRecord,
+        /// See [`ToInjector::MakeInstance`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// Take the configuration of the record's manifest.
     Reload {

@@ -6,7 +6,7 @@ use super::words::{Word, split, without_comment};
 use crate::text;
 
 /// First words of a line.
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 12] = [
     "service",
     "user",
     "command",
@@ -15,6 +15,7 @@ const WORDS: [&str; 11] = [
     "config_from",
     "on_change",
     "restart",
+    "wait",
     "target",
     "file_mode",
     "folder_mode",
@@ -148,10 +149,10 @@ impl Parser {
         }
     }
 
-    /// `secret NAME`, `secret NAME env=VARIABLE audit=every-read previous=true`.
+    /// `secret NAME`, and after it keys of a secret: `env=VARIABLE audit=every-read`.
     fn take_secret(&mut self, key: usize, words: Vec<Word>) -> Result<(), Located> {
-        let usage = "expected `secret NAME`, and after it any of `env=VARIABLE`, \
-                     `audit=every-read`, `previous=true`";
+        let usage = "expected `secret NAME`, and after it keys of a secret such as \
+                     `env=VARIABLE`, `mode=0440`, `optional=true`";
         let mut words = words.into_iter();
         let Some(name) = words.next() else {
             return Err(self.refuse_at(key, usage));

@@ -18,7 +18,7 @@ mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,9 @@ pub struct Manifest {
     pub on_change: Option<OnChange>,
     /// When it is started again.
     pub restart: Restart,
+    /// For how many seconds a start waits for a grant or an unseal; `None`: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u32>,
     /// Where its views are.
     pub targets: Targets,
     /// Permissions of its views.
@@ -67,6 +70,21 @@ pub struct SecretRequest {
     /// The environment variable that carries its value too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
+    /// The environment variable that carries the path of its file, or of the folder of its fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_file: Option<String>,
+    /// Permissions of its files, where they are not those of the whole view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u16>,
+    /// Whose its files are, where they are not the service's user's: a name, a number, or UID:GID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The service is started without it too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    /// Where the folder of its fields is seen besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<PathBuf>,
     /// What of it is written into the audit log.
     #[serde(default, skip_serializing_if = "Audit::is_default")]
     pub audit: Audit,
@@ -117,6 +135,31 @@ pub enum Restart {
     Always,
 }
 
+impl SecretRequest {
+    /// A secret as it is asked for by its name alone.
+    #[must_use]
+    pub fn plain(name: SecretName) -> SecretRequest {
+        SecretRequest {
+            name,
+            env: None,
+            env_file: None,
+            mode: None,
+            owner: None,
+            optional: false,
+            target: None,
+            audit: Audit::default(),
+            previous: false,
+        }
+    }
+
+    /// The owner by number, if it is written so: whoever starts a service looks names up before.
+    #[must_use]
+    pub fn owner_ids(&self) -> Option<(u32, u32)> {
+        let (uid, gid) = self.owner.as_deref()?.split_once(':')?;
+        Some((uid.parse().ok()?, gid.parse().ok()?))
+    }
+}
+
 impl Manifest {
     /// Parses either form. `path` names the file in errors, and the service if the text does not:
     /// `web.yaml` is `web`.
@@ -151,6 +194,7 @@ impl fmt::Debug for Manifest {
             .field("config_from", &self.config_from)
             .field("on_change", &self.on_change)
             .field("restart", &self.restart)
+            .field("wait", &self.wait)
             .field("targets", &self.targets)
             .field("modes", &self.modes)
             .finish()
@@ -174,6 +218,8 @@ struct Unchecked {
     config_from: Vec<ConfigName>,
     on_change: Option<OnChange>,
     restart: Restart,
+    #[serde(default)]
+    wait: Option<u32>,
     targets: Targets,
     modes: Modes,
 }
@@ -191,6 +237,7 @@ impl TryFrom<Unchecked> for Manifest {
             config_from: raw.config_from,
             on_change: raw.on_change,
             restart: raw.restart,
+            wait: raw.wait,
             targets: raw.targets,
             modes: raw.modes,
         };

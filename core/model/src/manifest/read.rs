@@ -1,6 +1,7 @@
 //! The tree to a [`Manifest`]: the rules of both forms.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::str::FromStr;
 
 use super::error::Fault;
@@ -9,7 +10,7 @@ use super::tree::{Key, Node, What};
 use super::{Audit, MAX_COUNT, Manifest, Modes, OnChange, Restart, SecretRequest, Targets};
 use crate::{ConfigKey, NameError, SecretName, text};
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "service",
     "user",
     "command",
@@ -18,9 +19,13 @@ const KEYS: [&str; 11] = [
     "config_from",
     "on_change",
     "restart",
+    "wait",
     "targets",
     "file_mode",
     "folder_mode",
+];
+const SECRET_KEYS: [&str; 9] = [
+    "name", "env", "env_file", "mode", "owner", "optional", "target", "audit", "previous",
 ];
 const BOOLS: [(&str, bool); 2] = [("true", true), ("false", false)];
 const AUDITS: [(&str, Audit); 2] = [
@@ -55,6 +60,7 @@ pub(super) fn manifest(root: Node, stem: &str) -> Result<Manifest, Fault> {
         .map(secrets)
         .transpose()?
         .unwrap_or_default();
+    let (places, secrets): (Vec<usize>, Vec<SecretRequest>) = secrets.into_iter().unzip();
     let config = keys
         .take("config")
         .map(config)
@@ -70,11 +76,20 @@ pub(super) fn manifest(root: Node, stem: &str) -> Result<Manifest, Fault> {
         .map(|node| one_of(&node, &RESTARTS))
         .transpose()?
         .unwrap_or_default();
+    let wait = keys.take("wait").map(wait).transpose()?;
     let targets = keys
         .take("targets")
         .map(targets)
         .transpose()?
         .unwrap_or_default();
+    let mut placed: Vec<&Path> = Vec::new();
+    for (at, secret) in places.iter().zip(&secrets) {
+        if let Some(target) = &secret.target {
+            let beside = targets.check_beside(target, &placed);
+            beside.map_err(|error| fault(*at, error))?;
+            placed.push(target);
+        }
+    }
     let default = Modes::default();
     let file = keys
         .take("file_mode")
@@ -96,6 +111,7 @@ pub(super) fn manifest(root: Node, stem: &str) -> Result<Manifest, Fault> {
         config_from,
         on_change,
         restart,
+        wait,
         targets,
         modes,
     })
@@ -227,7 +243,8 @@ fn command(node: Node) -> Result<Vec<String>, Fault> {
     Ok(words)
 }
 
-fn secrets(node: Node) -> Result<Vec<SecretRequest>, Fault> {
+/// Each with its place.
+fn secrets(node: Node) -> Result<Vec<(usize, SecretRequest)>, Fault> {
     let mut names = BTreeSet::new();
     let mut variables = BTreeSet::new();
     let mut secrets = Vec::new();
@@ -237,13 +254,13 @@ fn secrets(node: Node) -> Result<Vec<SecretRequest>, Fault> {
             let words = format!("secret {} is here for the second time", secret.name);
             return Err(fault(place, words));
         }
-        if let Some(variable) = &secret.env
-            && !variables.insert(variable.clone())
-        {
-            let words = format!("another secret is to be in the variable {variable} already");
-            return Err(fault(place, words));
+        for variable in secret.env.iter().chain(&secret.env_file) {
+            if !variables.insert(variable.clone()) {
+                let words = format!("another secret is to be in the variable {variable} already");
+                return Err(fault(place, words));
+            }
         }
-        secrets.push(secret);
+        secrets.push((place, secret));
     }
     Ok(secrets)
 }
@@ -251,37 +268,49 @@ fn secrets(node: Node) -> Result<Vec<SecretRequest>, Fault> {
 fn secret(node: Node) -> Result<(usize, SecretRequest), Fault> {
     let at = node.at;
     if !matches!(node.what, What::Map(_)) {
-        let secret = SecretRequest {
-            name: name(&node)?,
-            env: None,
-            audit: Audit::default(),
-            previous: false,
-        };
+        let secret = SecretRequest::plain(name(&node)?);
         return Ok((at, secret));
     }
-    let expected = "a secret's name, or `{name, env, audit, previous}`";
-    let mut keys = Fields::of(node, &["name", "env", "audit", "previous"], expected)?;
+    let expected = "a secret's name, or a map with its `name`";
+    let mut keys = Fields::of(node, &SECRET_KEYS, expected)?;
     let name: SecretName = match keys.take("name") {
         Some(node) => name(&node)?,
         None => return Err(fault(at, "a secret without a `name`")),
     };
-    let env = match keys.take("env") {
-        Some(node) => {
-            let variable = scalar(&node, "a variable's name")?;
-            rules::env(variable).map_err(|error| fault(node.at, error))?;
-            Some(variable.to_owned())
+    let mut secret = SecretRequest::plain(name);
+    secret.env = keys.take("env").map(variable).transpose()?;
+    secret.env_file = keys.take("env_file").map(variable).transpose()?;
+    secret.mode = keys.take("mode").map(mode).transpose()?;
+    secret.owner = keys.take("owner").map(user).transpose()?;
+    if let Some(node) = keys.take("optional") {
+        secret.optional = one_of(&node, &BOOLS)?;
+    }
+    if let Some(node) = keys.take("target") {
+        let path = scalar(&node, "a path")?;
+        let path = Targets::parse_one(path).map_err(|error| fault(node.at, error))?;
+        if secret.optional {
+            return Err(fault(node.at, rules::NOT_BOTH));
         }
-        None => None,
-    };
-    let audit = keys.take("audit").map(|node| one_of(&node, &AUDITS));
-    let previous = keys.take("previous").map(|node| one_of(&node, &BOOLS));
-    let secret = SecretRequest {
-        name,
-        env,
-        audit: audit.transpose()?.unwrap_or_default(),
-        previous: previous.transpose()?.unwrap_or_default(),
-    };
+        secret.target = Some(path);
+    }
+    if let Some(node) = keys.take("audit") {
+        secret.audit = one_of(&node, &AUDITS)?;
+    }
+    if let Some(node) = keys.take("previous") {
+        secret.previous = one_of(&node, &BOOLS)?;
+    }
     Ok((at, secret))
+}
+
+fn variable(node: Node) -> Result<String, Fault> {
+    let name = scalar(&node, "a variable's name")?;
+    rules::env(name).map_err(|error| fault(node.at, error))?;
+    Ok(name.to_owned())
+}
+
+fn wait(node: Node) -> Result<u32, Fault> {
+    let text = scalar(&node, "a time, such as 30s")?;
+    rules::wait(text).map_err(|error| fault(node.at, error))
 }
 
 /// A word out of a few.

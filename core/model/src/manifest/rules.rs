@@ -2,8 +2,9 @@
 //! program. Each error is the end of a sentence, and shows no value.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::{MAX_COUNT, Manifest, OnChange};
+use super::{MAX_COUNT, Manifest, Modes, OnChange, Targets};
 use crate::text;
 
 /// Signals that a service can be sent on a change: those that a program can catch, and that are
@@ -11,6 +12,12 @@ use crate::text;
 pub(super) const SIGNALS: [&str; 9] = [
     "HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "CONT", "WINCH",
 ];
+
+/// A mount is made at the start, or not at all.
+pub(super) const NOT_BOTH: &str = "a secret with a `target` cannot be optional";
+
+/// The longest wait for a grant or an unseal, in seconds.
+const LONGEST_WAIT: u32 = 24 * 60 * 60;
 
 /// Variables that every service has (docs/semantics.md), in the order of the alphabet.
 const FIXED: [&str; 8] = [
@@ -58,6 +65,15 @@ pub(super) fn env(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A time to wait, in seconds.
+pub(super) fn wait(text: &str) -> Result<u32, &'static str> {
+    let time = text.parse::<jiff::SignedDuration>().ok();
+    time.filter(|time| time.subsec_nanos() == 0)
+        .and_then(|time| u32::try_from(time.as_secs()).ok())
+        .filter(|seconds| (1..=LONGEST_WAIT).contains(seconds))
+        .ok_or("expected a time from 1s to 24h, such as 30s or 5m")
+}
+
 /// The canonical name of a signal: `HUP` for `SIGHUP` too.
 pub(super) fn signal(name: &str) -> Result<&'static str, String> {
     let bare = name.strip_prefix("SIG").unwrap_or(name);
@@ -102,16 +118,39 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
     }
     let mut names = BTreeSet::new();
     let mut variables = BTreeSet::new();
+    let mut placed: Vec<&Path> = Vec::new();
     for secret in &manifest.secrets {
         if !names.insert(&secret.name) {
             return Err(format!("secret {} is asked for twice", secret.name));
         }
-        if let Some(name) = &secret.env {
+        for name in secret.env.iter().chain(&secret.env_file) {
             env(name)?;
             if !variables.insert(name) {
                 return Err(format!("variable {name} is asked for twice"));
             }
         }
+        if let Some(mode) = secret.mode {
+            Modes::new(mode, mode).map_err(|error| format!("mode: {error}"))?;
+        }
+        if let Some(target) = &secret.target {
+            let path = target.to_str().ok_or("target: not UTF-8")?;
+            let beside = Targets::parse_one(path)
+                .and_then(|path| manifest.targets.check_beside(&path, &placed));
+            beside.map_err(|error| format!("target: {error}"))?;
+            if secret.optional {
+                return Err(NOT_BOTH.into());
+            }
+            placed.push(target);
+        }
+        if let Some(owner) = &secret.owner {
+            user(owner).map_err(|error| format!("owner: {error}"))?;
+        }
+    }
+    if manifest
+        .wait
+        .is_some_and(|wait| !(1..=LONGEST_WAIT).contains(&wait))
+    {
+        return Err("wait: expected 1 to 86400 seconds".into());
     }
     let mut configs = BTreeSet::new();
     match manifest

@@ -1,6 +1,6 @@
 //! Where an instance's views are mounted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,9 @@ pub enum TargetsError {
     /// Both at one place, or one within the other.
     #[error("the secret and the config target must not be the same, nor one within the other")]
     Nested,
+    /// The target of one secret, with another target.
+    #[error("no target may be another one's, nor within it")]
+    Among,
 }
 
 impl Default for Targets {
@@ -56,6 +59,16 @@ impl Targets {
             return Err(TargetsError::Nested);
         }
         Ok(Targets { secret, config })
+    }
+
+    /// Checks a further target beside these and `others`.
+    pub(super) fn check_beside(&self, path: &Path, others: &[&Path]) -> Result<(), TargetsError> {
+        let both = [self.secret.as_path(), self.config.as_path()];
+        let mut all = both.iter().chain(others);
+        match all.any(|other| path.starts_with(other) || other.starts_with(path)) {
+            true => Err(TargetsError::Among),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn parse_one(path: &str) -> Result<PathBuf, TargetsError> {

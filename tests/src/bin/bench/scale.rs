@@ -221,6 +221,7 @@ fn make_all(
             root: None,
             container: None,
             image: None,
+            again: false,
         };
         let number = match link.request(&question, &[paused.pidfd()]) {
             Ok((Reply::Made { number, .. }, _)) => number,

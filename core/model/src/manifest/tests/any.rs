@@ -35,12 +35,18 @@ fn any_words(text: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<S
     })
 }
 
+/// A variable for the value, one for the path, and an owner.
+fn any_keys() -> impl Strategy<Value = [Option<String>; 3]> {
+    let word = || option::of("[A-Z]{2}_[A-Z0-9_]{0,4}");
+    [word(), word(), word()]
+}
+
 prop_compose! {
     fn any_manifest()(
         service in "[a-z0-9][a-z0-9_-]{0,8}(\\.[a-z]{1,3})?",
         user in option::of(prop_oneof!["[a-z]{1,8}", "[0-9]{1,5}", "[0-9]{1,5}:[0-9]{1,5}"]),
         command in prop_oneof![Just(vec![]), any_words(any_line()).boxed()],
-        secrets in btree_map("[a-z0-9]{1,6}", option::of("[A-Z]{2}_[A-Z0-9_]{0,4}"), 0..5),
+        secrets in btree_map("[a-z0-9]{1,6}", any_keys(), 0..5),
         config in btree_map("[A-Za-z0-9]{1,6}", any_line(), 0..5),
         config_from in btree_set("[a-z0-9]{1,6}", 0..3),
         on_change in option::of(prop_oneof![
@@ -53,6 +59,7 @@ prop_compose! {
             Just(Targets::default()),
             Just(Targets::new("/run/secrets", "/etc/a b").unwrap()),
         ],
+        wait in option::of(1_u32..=86_400),
         file in 0_u16..8,
         folder in 0_u16..8,
     ) -> Manifest {
@@ -63,18 +70,24 @@ prop_compose! {
             command,
             secrets: secrets
                 .into_iter()
-                .map(|(name, env)| SecretRequest {
+                .map(|(name, [env, env_file, owner])| SecretRequest {
                     // Of the name: any of the four.
                     audit: if name.len() % 2 == 0 { Audit::EveryRead } else { Audit::EveryOpen },
                     previous: name.len() % 3 == 0,
+                    optional: name.len() % 4 == 0,
+                    target: (name.len() % 4 == 1).then(|| format!("/etc/of/{name}").into()),
+                    mode: (name.len() % 5 == 0).then_some(0o440),
                     name: name.parse().unwrap(),
                     env: env.filter(|env| variables.insert(env.clone())),
+                    env_file: env_file.filter(|env| variables.insert(env.clone())),
+                    owner: owner.map(|owner| owner.to_lowercase()),
                 })
                 .collect(),
             config: config.into_iter().map(|(k, v)| (k.parse().unwrap(), v)).collect(),
             config_from: config_from.into_iter().map(|name| name.parse().unwrap()).collect(),
             on_change,
             restart,
+            wait,
             targets,
             modes: Modes::new((file & 5) << 3 | 0o400, (folder & 5) | 0o500).unwrap(),
         }
@@ -84,11 +97,15 @@ prop_compose! {
 /// As somebody would write it who lets a program write YAML.
 fn to_yaml(m: &Manifest) -> String {
     let mut doc = serde_json::json!({
-        "service": m.service, "secrets": m.secrets, "config": m.config,
+        "service": m.service, "config": m.config,
         "config_from": m.config_from, "restart": m.restart, "targets": m.targets,
+        "secrets": m.secrets.iter().map(secret_to_yaml).collect::<Vec<_>>(),
         "file_mode": format!("{:04o}", m.modes.file),
         "folder_mode": format!("{:04o}", m.modes.folder),
     });
+    if let Some(wait) = m.wait {
+        doc["wait"] = format!("{wait}s").into();
+    }
     if let Some(user) = &m.user {
         doc["user"] = user.clone().into();
     }
@@ -99,6 +116,14 @@ fn to_yaml(m: &Manifest) -> String {
         doc["on_change"] = serde_json::to_value(on_change).unwrap();
     }
     serde_yaml::to_string(&doc).unwrap()
+}
+
+fn secret_to_yaml(secret: &SecretRequest) -> serde_json::Value {
+    let mut doc = serde_json::to_value(secret).unwrap();
+    if let Some(mode) = secret.mode {
+        doc["mode"] = format!("{mode:04o}").into();
+    }
+    doc
 }
 
 fn quoted(text: &str) -> String {
@@ -133,7 +158,25 @@ fn to_lines(m: &Manifest) -> String {
         } else {
             ""
         };
-        lines.push(format!("secret {}{env}{previous}{audit}", secret.name));
+        let mut line = format!("secret {}{env}{previous}{audit}", secret.name);
+        line.extend(
+            secret
+                .env_file
+                .iter()
+                .map(|name| format!(" env_file={name}")),
+        );
+        line.extend(secret.owner.iter().map(|owner| format!(" owner={owner}")));
+        line.extend(secret.mode.map(|mode| format!(" mode={mode:04o}")));
+        line.extend(
+            secret
+                .target
+                .iter()
+                .map(|path| format!(" target={}", path.display())),
+        );
+        if secret.optional {
+            line.push_str(" optional=true");
+        }
+        lines.push(line);
     }
     lines.extend(
         m.config
@@ -160,6 +203,7 @@ fn to_lines(m: &Manifest) -> String {
         "target config {}",
         quoted(m.targets.config.to_str().unwrap())
     ));
+    lines.extend(m.wait.map(|wait| format!("wait {wait}s")));
     lines.push(format!("file_mode {:04o}", m.modes.file));
     lines.push(format!("folder_mode {:04o}", m.modes.folder));
     lines.join("\n")

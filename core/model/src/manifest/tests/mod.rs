@@ -22,14 +22,21 @@ command: [nginx, -g, daemon off;]
 secrets:
   - db_password
   - name: tls
+    target: /etc/web/tls
   - name: api_key
     env: API_KEY
     audit: every-read
     previous: true
+  - name: replica
+    env_file: REPLICA_PASSWORD_FILE
+    mode: \"0440\"
+    owner: postgres
+    optional: true
 config: {log_level: debug, max_conn: 100}
 config_from: [app.settings]
 on_change: {signal: HUP}
 restart: on-failure
+wait: 30s
 targets: {secret: /run/secrets}
 file_mode: \"0440\"
 folder_mode: 0550
@@ -41,13 +48,15 @@ service web
 user www-data
 command nginx -g 'daemon off;'
 secret db_password
-secret tls    # a certificate and its key
+secret tls target=/etc/web/tls    # a certificate and its key
 secret api_key env=API_KEY audit=every-read previous=true
+secret replica env_file=REPLICA_PASSWORD_FILE mode=0440 owner=postgres optional=true
 config log_level=debug
 config max_conn=100
 config_from app.settings
 on_change signal SIGHUP
 restart on-failure
+wait 30s
 target secret /run/secrets
 file_mode 0440
 folder_mode 0550
@@ -69,10 +78,11 @@ fn both_forms_say_the_same() {
         [
             ("db_password", None),
             ("tls", None),
-            ("api_key", Some("API_KEY"))
+            ("api_key", Some("API_KEY")),
+            ("replica", None)
         ]
     );
-    let [plain, _, read_by_read] = &manifest.secrets[..] else {
+    let [plain, _, read_by_read, replica] = &manifest.secrets[..] else {
         panic!("{:?}", manifest.secrets);
     };
     assert_eq!((plain.audit, plain.previous), (Audit::EveryOpen, false));
@@ -80,6 +90,19 @@ fn both_forms_say_the_same() {
         (read_by_read.audit, read_by_read.previous),
         (Audit::EveryRead, true)
     );
+    let placed = manifest.secrets[1].target.as_deref();
+    assert_eq!(placed.and_then(Path::to_str), Some("/etc/web/tls"));
+    let file = replica.env_file.as_deref();
+    assert_eq!(
+        (file, replica.optional),
+        (Some("REPLICA_PASSWORD_FILE"), true)
+    );
+    let owner = (replica.owner.as_deref(), replica.owner_ids());
+    assert_eq!(
+        (replica.mode, owner),
+        (Some(0o440), (Some("postgres"), None))
+    );
+    assert_eq!(manifest.wait, Some(30));
     assert_eq!(manifest.config.get("max_conn").unwrap(), "100");
     assert_eq!(manifest.on_change, Some(OnChange::Signal("HUP".into())));
     assert_eq!(manifest.restart, Restart::OnFailure);

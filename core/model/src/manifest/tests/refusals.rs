@@ -61,6 +61,86 @@ const REFUSED: &[(&str, &str)] = &[
         "secrets:\n- {name: a, previous: yes}\n",
         "web.yaml:2:23: expected one of `true`, `false`",
     ),
+    (
+        "secrets:\n- {name: a, env: X}\n- {name: b, env_file: X}\n",
+        "web.yaml:3:3: another secret is to",
+    ),
+    (
+        "secrets:\n- {name: a, env_file: HOME}\n",
+        "web.yaml:2:23: HOME is a variable that every service",
+    ),
+    (
+        "secrets:\n- {name: a, env_fil: X}\n",
+        "web.yaml:2:13: unknown key `env_fil`; did you mean `env_file`?",
+    ),
+    (
+        "secrets:\n- {name: a, mode: 0640}\n",
+        "web.yaml:2:19: a view is read-only",
+    ),
+    (
+        "secrets:\n- {name: a, mode: r--}\n",
+        "web.yaml:2:19: expected permissions as an octal number",
+    ),
+    (
+        "secrets:\n- {name: a, owner: a b}\n",
+        "web.yaml:2:20: expected a user's name",
+    ),
+    (
+        "secrets:\n- {name: a, optional: maybe}\n",
+        "web.yaml:2:23: expected one of `true`, `false`",
+    ),
+    (
+        "secrets:\n- {name: a, target: b}\n",
+        "web.yaml:2:21: expected an absolute path",
+    ),
+    (
+        "secrets:\n- {name: a, target: /secret/a}\n",
+        "web.yaml:2:3: no target may be another one's",
+    ),
+    (
+        "secrets:\n- {name: a, target: /x}\n- {name: b, target: /x/b}\n",
+        "web.yaml:3:3: no target may be another one's",
+    ),
+    (
+        "targets: {config: /x}\nsecrets:\n- {name: a, target: /x}\n",
+        "web.yaml:3:3: no target may be another one's",
+    ),
+    (
+        "secrets:\n- {name: a, optional: true, target: /x}\n",
+        "web.yaml:2:37: a secret with a `target` cannot be optional",
+    ),
+    (
+        "service web\nsecret a target=x\n",
+        "web.yaml:2:17: expected an absolute path",
+    ),
+    ("wait: 30\n", "web.yaml:1:7: expected a time from 1s to 24h"),
+    ("wait: 0s\n", "web.yaml:1:7: expected a time from 1s to 24h"),
+    (
+        "wait: -5s\n",
+        "web.yaml:1:7: expected a time from 1s to 24h",
+    ),
+    (
+        "wait: 1500ms\n",
+        "web.yaml:1:7: expected a time from 1s to 24h",
+    ),
+    (
+        "wait: 25h\n",
+        "web.yaml:1:7: expected a time from 1s to 24h",
+    ),
+    ("wait: [1s]\n", "web.yaml:1:7: expected a time, such as 30s"),
+    ("service web\nwait soon\n", "web.yaml:2:6: expected a time"),
+    (
+        "service web\nsecret a mode=0640\n",
+        "web.yaml:2:15: a view is read-only",
+    ),
+    (
+        "service web\nsecret a owner=\n",
+        "web.yaml:2:16: expected a user's name",
+    ),
+    (
+        "service web\nsecret a optional=1\n",
+        "web.yaml:2:19: expected one of `true`, `false`",
+    ),
     ("secrets:\n- [a]\n", "web.yaml:2:3: expected a name"),
     (
         "config:\n  a: 1\n  b: 2\n  a: 3\n",
