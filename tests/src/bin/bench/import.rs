@@ -36,7 +36,7 @@ pub fn measure(report: &mut Report) {
     let figure = format!("{} ({rate:.0} a second)", of(took));
     report.figure(&what(&text), "", &figure);
     let mut control = Varlink::connect(&stage.pair);
-    let status = control.call("io.deploy.Store.Status", json!({}));
+    let status = control.call("io.deploy.Daemon.Status", json!({}));
     eprintln!("{status:?}");
     let mb = |name: &str| bytes(&stage.pair.state().join(name)) as f64 / f64::from(1 << 20);
     let figure = format!(
