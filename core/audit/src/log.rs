@@ -41,6 +41,8 @@ struct Synced {
     /// A sync failed: the kernel reports that once, and forgets what it could not write. So entries up
     /// to this one may be lost, whatever a later sync says.
     lost: u64,
+    #[cfg(test)]
+    syncs: u64,
 }
 
 /// How the log is.
@@ -129,6 +131,16 @@ impl Log {
             .map_err(|error| AppendError(error.to_string().into()))
     }
 
+    /// Puts every entry that there is by now onto the disk. All who call at once share a sync.
+    ///
+    /// # Errors
+    /// The disk fails, or has failed since one of them was written.
+    pub fn sync_entries(&self) -> io::Result<()> {
+        // Not whatever comes meanwhile: then each of those who wait would do a sync of its own.
+        let seq = lock(&self.0.writer).last.seq;
+        self.0.sync_up_to(seq)
+    }
+
     /// Puts all that was written onto the disk.
     ///
     /// # Errors
@@ -189,6 +201,10 @@ impl Inner {
                 files.extend(writer.merger.unsynced());
                 (files, writer.last.seq)
             };
+            #[cfg(test)]
+            {
+                synced.syncs += 1;
+            }
             let done = files.iter().try_for_each(|file| file.sync_data());
             synced.seq = last;
             if let Err(error) = done {
