@@ -147,8 +147,11 @@ fn what_an_older_version_says_late_is_not_news() {
 fn all_who_wait_for_a_sync_of_what_they_wrote_share_one() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = Log::open(folder.path(), Options::default(), "test").unwrap();
-    let held = lock(&log.0.synced);
-    let before = held.syncs;
+    let before = {
+        let mut synced = lock(&log.0.synced);
+        synced.running = true;
+        synced.syncs
+    };
     let waiting: Vec<_> = (0..64)
         .map(|_| {
             append(&log).unwrap();
@@ -156,7 +159,8 @@ fn all_who_wait_for_a_sync_of_what_they_wrote_share_one() {
             std::thread::spawn(move || log.sync_entries())
         })
         .collect();
-    drop(held);
+    lock(&log.0.synced).running = false;
+    log.0.synced_more.notify_all();
     for one in waiting {
         one.join().unwrap().unwrap();
     }
