@@ -17,7 +17,8 @@ use crate::reader::Order;
 use crate::report::{Report, time};
 use crate::stage::{Reader, SECRET, Stage, VALUE};
 
-const SECRETS: usize = 100_000;
+/// Unless SECRETS in the environment says otherwise.
+const SECRETS: usize = 20_000;
 /// secretsd takes 64, and some stay free for the bench's own.
 const CONNECTIONS: usize = 60;
 const EVERY: Duration = Duration::from_millis(1);
@@ -25,19 +26,17 @@ const EVERY: Duration = Duration::from_millis(1);
 const WHILE: Duration = Duration::from_secs(4);
 
 pub fn measure(report: &mut Report) {
+    let secrets = std::env::var("SECRETS").map_or(SECRETS, |secrets| secrets.parse().unwrap());
     let stage = Stage::start();
     let empty = memory(&stage);
-    let what = |of: &str| format!("{SECRETS} secrets: {of}");
+    let what = |of: &str| format!("{secrets} secrets: {of}");
     let of = |duration: Duration| time(duration.as_secs_f64());
 
-    let took = import(&stage);
-    let rate = SECRETS as f64 / took.as_secs_f64();
+    let took = import(&stage, secrets);
+    let rate = secrets as f64 / took.as_secs_f64();
     let text = format!("to create them over {CONNECTIONS} connections, a call each");
     let figure = format!("{} ({rate:.0} a second)", of(took));
     report.figure(&what(&text), "", &figure);
-    let mut control = Varlink::connect(&stage.pair);
-    let status = control.call("io.deploy.Daemon.Status", json!({}));
-    eprintln!("{status:?}");
     let mb = |name: &str| bytes(&stage.pair.state().join(name)) as f64 / f64::from(1 << 20);
     let figure = format!(
         "{:.0} MB of records and {:.0} MB of audit log, of which each creation is an entry",
@@ -70,7 +69,7 @@ pub fn measure(report: &mut Report) {
     report.figure(&what(text), "", &figure);
     resident(report, "secretsd's resident memory, of the next one", empty);
 
-    rotation(report, &stage, &mut readers);
+    rotation(report, &stage, &mut readers, secrets);
     resident(
         report,
         "secretsd's resident memory after `key rotate`",
@@ -87,13 +86,13 @@ fn memory(stage: &Stage) -> [f64; 2] {
     })
 }
 
-fn import(stage: &Stage) -> Duration {
+fn import(stage: &Stage, secrets: usize) -> Duration {
     let start = Instant::now();
     std::thread::scope(|threads| {
         for connection in 0..CONNECTIONS {
             threads.spawn(move || {
                 let mut control = Varlink::connect(&stage.pair);
-                for secret in (connection..SECRETS).step_by(CONNECTIONS) {
+                for secret in (connection..secrets).step_by(CONNECTIONS) {
                     let name = format!("team-{:02}.password-{secret:06}", secret % 20);
                     let parameters = json!({"name": name, "value": VALUE});
                     control
@@ -146,7 +145,7 @@ impl Drop for Busy {
     }
 }
 
-fn rotation(report: &mut Report, stage: &Stage, readers: &mut [Reader]) {
+fn rotation(report: &mut Report, stage: &Stage, readers: &mut [Reader], secrets: usize) {
     opens(readers, || std::thread::sleep(WHILE / 4));
     let quiet = opens(readers, || std::thread::sleep(WHILE));
     let mut took = Duration::ZERO;
@@ -161,7 +160,7 @@ fn rotation(report: &mut Report, stage: &Stage, readers: &mut [Reader]) {
         let _busy = Busy::start();
         std::thread::sleep(WHILE);
     });
-    let text = format!("`key rotate` of {SECRETS} secrets beside two readers");
+    let text = format!("`key rotate` of {secrets} secrets beside two readers");
     report.figure(&text, "", &time(took.as_secs_f64()));
     report.times("two readers' opens, an open each millisecond", "", &quiet);
     report.beside(

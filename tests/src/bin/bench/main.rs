@@ -5,7 +5,7 @@
 //! hour to hour. Nothing is asserted here, and no test looks at a time.
 //!
 //! `bench TOPIC...` measures those alone; SCALE in the environment is how many instances `scale` makes,
-//! RECORDS the most records of `growth`.
+//! SECRETS how many `import` brings in, RECORDS the most records of `growth`.
 #![forbid(unsafe_code)]
 // A bench that meets what it does not expect ends with a panic, and takes its traces away.
 #![allow(clippy::unwrap_used)]

@@ -112,9 +112,7 @@ fn obey(order: Order, lines: &Receiver<String>) {
         Order::Latencies { path, opens, every } => say(latencies(&path, opens, every)),
         Order::Paced { path, every } => {
             let all = std::iter::repeat_with(|| latencies(&path, 1, every));
-            let all: Vec<Vec<u64>> = all
-                .take_while(|_| lines.try_recv().is_err())
-                .collect();
+            let all: Vec<Vec<u64>> = all.take_while(|_| lines.try_recv().is_err()).collect();
             say(all.concat());
         }
         Order::Throughput {
