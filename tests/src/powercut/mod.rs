@@ -2,8 +2,8 @@
 //! it on command in the forms that disks show, and lets the Nth call of a kind fail. As LazyFS, with
 //! the order of what was done kept, so that each form can be made of it.
 //!
-//! Its mount is attached nowhere: programs reach it by a descriptor of this process, so that it goes
-//! with this process, however that ends.
+//! Its mount is attached nowhere, unless [`Disk::attach`] does: programs reach it by a descriptor of
+//! this process, so that it goes with this process, however that ends.
 
 mod cut;
 mod fault;
