@@ -41,7 +41,7 @@ lint: ## formatting, clippy without a warning, and the rules of the architecture
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	$(CARGO) test --package tests --test architecture --quiet
 
-bench: build ## measure, and print the tables of docs/performance.md (SCALE=9900: so many instances)
+bench: build ## measure, and print the tables of docs/performance.md (SCALE=9900: so many instances; SECRETS=100000; RECORDS=1000000)
 	@$(NEED) $(RUN)
 	@$(OUT)/debug/bench
 

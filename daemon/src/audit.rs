@@ -135,7 +135,7 @@ impl Audit {
         let begun = self.note(operator, act, Outcome::Begun, "");
         let syncing = begun.and_then(|log| {
             let syncing = std::thread::Builder::new().name("audit-sync".into());
-            let started = syncing.spawn(move || log.sync());
+            let started = syncing.spawn(move || log.sync_entries());
             started.map_err(|error| Unaudited(error.to_string()))
         });
         let syncing = match syncing {

@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use crate::claim::ClaimedUser;
 use crate::command::{Finished, end_of, run};
 use crate::manifest::Asked;
+use crate::powercut::Disk;
 use crate::programs::{copy_for_all, program};
 use crate::traces::{Left, Traces};
 use crate::{Probe, Service, Terminal, interrupt, wait};
@@ -31,6 +32,17 @@ impl Pair {
     #[track_caller]
     pub fn start() -> Pair {
         let mut pair = Pair::prepare();
+        pair.init(&[]).ok();
+        pair.up();
+        pair
+    }
+
+    /// As [`Pair::start`], with the state folder on a disk of the test's.
+    #[track_caller]
+    pub fn start_on(disk: &Disk) -> Pair {
+        let mut pair = Pair::prepare();
+        std::fs::create_dir(pair.state()).unwrap();
+        disk.attach(&pair.state(), pair.uid());
         pair.init(&[]).ok();
         pair.up();
         pair

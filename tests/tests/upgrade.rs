@@ -125,6 +125,7 @@ impl Opened {
         let reader = Reader::Instance {
             service: &service,
             number: 1,
+            identity: &Default::default(),
         };
         self.0.permit(reader, &secret(name))
     }

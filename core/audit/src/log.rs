@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use sys::lock::lock;
@@ -26,6 +26,8 @@ pub struct Log(Arc<Inner>);
 struct Inner {
     writer: Mutex<Writer>,
     synced: Mutex<Synced>,
+    /// Somebody has synced.
+    synced_more: Condvar,
     folder: PathBuf,
     next: Arc<Mutex<Next>>,
     keep: u64,
@@ -33,7 +35,8 @@ struct Inner {
     bell: Arc<Bell>,
 }
 
-/// What is on the disk. Held by whoever syncs, so that those who wait for it are served by one sync.
+/// What is on the disk. Not held over a sync: those who wait for one are woken together, where a lock
+/// would be handed on one by one.
 #[derive(Debug, Default)]
 struct Synced {
     /// All entries up to this one are, but for those that `lost` says.
@@ -41,6 +44,10 @@ struct Synced {
     /// A sync failed: the kernel reports that once, and forgets what it could not write. So entries up
     /// to this one may be lost, whatever a later sync says.
     lost: u64,
+    /// Somebody syncs, for all who wait.
+    running: bool,
+    #[cfg(test)]
+    syncs: u64,
 }
 
 /// How the log is.
@@ -74,6 +81,7 @@ impl Log {
             keep: writer.keep,
             writer: Mutex::new(writer),
             synced: Mutex::default(),
+            synced_more: Condvar::new(),
             adoption,
             bell: Arc::clone(&bell),
         }));
@@ -129,6 +137,16 @@ impl Log {
             .map_err(|error| AppendError(error.to_string().into()))
     }
 
+    /// Puts every entry that there is by now onto the disk. All who call at once share a sync.
+    ///
+    /// # Errors
+    /// The disk fails, or has failed since one of them was written.
+    pub fn sync_entries(&self) -> io::Result<()> {
+        // Not whatever comes meanwhile: then each of those who wait would do a sync of its own.
+        let seq = lock(&self.0.writer).last.seq;
+        self.0.sync_up_to(seq)
+    }
+
     /// Puts all that was written onto the disk.
     ///
     /// # Errors
@@ -181,25 +199,45 @@ impl Log {
 impl Inner {
     fn sync_up_to(&self, seq: u64) -> io::Result<()> {
         let mut synced = lock(&self.synced);
-        if synced.seq < seq {
-            let (files, last) = {
-                let mut writer = lock(&self.writer);
-                let mut files = std::mem::take(&mut writer.unsynced);
-                // Behind the entries: what is on the disk as one is known not to be another count.
-                files.extend(writer.merger.unsynced());
-                (files, writer.last.seq)
-            };
-            let done = files.iter().try_for_each(|file| file.sync_data());
-            synced.seq = last;
-            if let Err(error) = done {
-                synced.lost = last;
-                lock(&self.writer).leave(&error, Now::read());
-                return Err(error);
-            }
-        } else if seq <= synced.lost {
-            return Err(io::Error::other("a sync of it failed"));
+        while synced.seq < seq && synced.running {
+            synced = self
+                .synced_more
+                .wait(synced)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(())
+        if synced.seq >= seq {
+            if seq <= synced.lost {
+                return Err(io::Error::other("a sync of it failed"));
+            }
+            return Ok(());
+        }
+        synced.running = true;
+        drop(synced);
+        let (files, last) = {
+            let mut writer = lock(&self.writer);
+            let mut files = std::mem::take(&mut writer.unsynced);
+            // Behind the entries: what is on the disk as one is known not to be another count.
+            files.extend(writer.merger.unsynced());
+            (files, writer.last.seq)
+        };
+        let done = files.iter().try_for_each(|file| file.sync_data());
+        if let Err(error) = &done {
+            // Before anybody syncs again: what comes now goes into another segment.
+            lock(&self.writer).leave(error, Now::read());
+        }
+        let mut synced = lock(&self.synced);
+        synced.running = false;
+        synced.seq = last;
+        #[cfg(test)]
+        {
+            synced.syncs += 1;
+        }
+        if done.is_err() {
+            synced.lost = last;
+        }
+        drop(synced);
+        self.synced_more.notify_all();
+        done
     }
 
     fn flush(&self) {

@@ -9,7 +9,7 @@ use std::path::Path;
 use audit::{Access, Change, Event, Log, Outcome, Verdict};
 use control::calls::{self, Method};
 use control::frame::{write_call, write_error, write_reply};
-use control::inner::{FromInjector, InstanceRecord, Link, Reply, RingTarget, ToInjector};
+use control::inner::{FromInjector, InstanceRecord, Link, Origin, Reply, RingTarget, ToInjector};
 use control::{ControlError, SecretText};
 use model::Manifest;
 use serde::Serialize;
@@ -384,6 +384,9 @@ fn inner(to: &mut Corpus) {
         start_time: 1 << 40,
         mount_ns: 4_026_531_840,
         cgroup: Some("/system.slice/web.service".to_owned()),
+        unit: Some("web.service".to_owned()),
+        image: None,
+        origin: Origin::Unit { cgroup_id: 4711 },
         targets: manifest.targets.clone(),
         manifest_path: "/etc/deploy/web.yaml".into(),
         manifest: manifest.clone(),
@@ -402,17 +405,24 @@ fn inner(to: &mut Corpus) {
         uid: 33,
         gid: 33,
         cgroup: None,
+        root: Some("/var/lib/web/rootfs".into()),
+        container: Some("web-1".to_owned()),
+        image: None,
+        again: false,
+    };
+    let instances = FromInjector::Instances {
+        instances: vec![record.clone()],
     };
     let take_over = FromInjector::TakeOver {
         connections: vec!["secret".to_owned(), "config".to_owned()],
         held: Vec::new(),
-        instances: vec![record.clone()],
         lost: Vec::new(),
-        ended: Vec::new(),
+        ended: vec![record.clone()],
     };
     let text = |message: &dyn erased::Message| message.text();
     to.good("inner_message", "ring", text(&ring));
     to.good("inner_message", "make", text(&make));
+    to.good("inner_message", "instances", text(&instances));
     to.good("inner_message", "take-over", text(&take_over));
     to.good("inner_message", "record", text(&record));
     to.put(

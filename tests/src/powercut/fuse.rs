@@ -41,7 +41,7 @@ impl Adapter {
     }
 }
 
-fn attributes(number: u64, node: &Node) -> FileAttr {
+fn attributes(tree: &Tree, number: u64, node: &Node) -> FileAttr {
     let (size, kind) = match &node.body {
         Body::File { seen, .. } => (seen.len() as u64, FileType::RegularFile),
         Body::Folder { .. } => (0, FileType::Directory),
@@ -57,16 +57,27 @@ fn attributes(number: u64, node: &Node) -> FileAttr {
         kind,
         perm: node.mode,
         nlink: 1,
-        uid: 0,
-        gid: 0,
+        uid: tree.owner,
+        gid: tree.owner,
         rdev: 0,
         blksize: 4096,
         flags: 0,
     }
 }
 
+/// What is done for a sync once it is its turn.
+pub(super) fn sync(state: &mut State, number: u64, reply: ReplyEmpty) {
+    let lies = state.lies;
+    let sync = |tree: &mut Tree| if lies { Ok(()) } else { tree.sync(number) };
+    let done = state.change("sync", number, sync);
+    if done.is_err() && !state.off {
+        state.tree.fail_sync(number);
+    }
+    empty(reply, done);
+}
+
 fn found(tree: &Tree, number: u64) -> Result<FileAttr, Errno> {
-    tree.node(number).map(|node| attributes(number, node))
+    tree.node(number).map(|node| attributes(tree, number, node))
 }
 
 fn entry(reply: ReplyEntry, done: Result<FileAttr, Errno>) {
@@ -272,13 +283,10 @@ impl Filesystem for Adapter {
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let mut state = self.state();
-        let lies = state.lies;
-        let sync = |tree: &mut Tree| if lies { Ok(()) } else { tree.sync(ino.0) };
-        let done = state.change("sync", ino.0, sync);
-        if done.is_err() && !state.off {
-            state.tree.fail_sync(ino.0);
+        let path = state.tree.path(ino.0);
+        if let Some(reply) = state.held.take(&path, ino.0, reply) {
+            sync(&mut state, ino.0, reply);
         }
-        empty(reply, done);
     }
 
     fn fsyncdir(
@@ -296,7 +304,7 @@ impl Filesystem for Adapter {
         let list = |tree: &mut Tree| {
             let all = tree.names(ino.0)?.iter();
             all.map(|(name, number)| {
-                let kind = attributes(*number, tree.node(*number)?).kind;
+                let kind = attributes(tree, *number, tree.node(*number)?).kind;
                 Ok((*number, kind, name.clone()))
             })
             .collect::<Result<Listing, Errno>>()

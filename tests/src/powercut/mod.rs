@@ -2,12 +2,13 @@
 //! it on command in the forms that disks show, and lets the Nth call of a kind fail. As LazyFS, with
 //! the order of what was done kept, so that each form can be made of it.
 //!
-//! Its mount is attached nowhere: programs reach it by a descriptor of this process, so that it goes
-//! with this process, however that ends.
+//! Its mount is attached nowhere, unless [`Disk::attach`] does: programs reach it by a descriptor of
+//! this process, so that it goes with this process, however that ends.
 
 mod cut;
 mod fault;
 mod fuse;
+mod held;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -22,9 +23,11 @@ use sys::lock::lock;
 
 pub use cut::{Cut, SECTOR};
 pub use fault::{Counts, Failed, Fault, Part};
+pub use held::HeldSyncs;
 
 use fault::Faults;
 use fuse::Adapter;
+use held::Held;
 use tree::Tree;
 
 use crate::soak::Random;
@@ -54,6 +57,8 @@ struct State {
     last_counts: bool,
     /// Every sync says that all is well and does nothing.
     lies: bool,
+    /// Syncs that are not answered yet.
+    held: Held,
 }
 
 impl State {
@@ -133,6 +138,7 @@ impl Disk {
             fuse: None,
             last_counts: false,
             lies: false,
+            held: Held::default(),
         }));
         let (device, mount) = sys::fuse::connect("powercut").unwrap();
         let adapter = Adapter::new(state.clone());

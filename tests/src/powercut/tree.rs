@@ -105,6 +105,8 @@ impl Body {
 
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
+    /// Whom everything belongs to.
+    pub(super) owner: u32,
     nodes: BTreeMap<u64, Node>,
     /// Numbers are not given twice, not even after a cut: nothing that the kernel remembers of one
     /// can be taken for another.
@@ -123,6 +125,7 @@ impl Tree {
             body: Body::folder(),
         };
         Self {
+            owner: 0,
             nodes: BTreeMap::from([(ROOT, root)]),
             next: ROOT + 1,
             clock: 0,

@@ -142,3 +142,29 @@ fn what_an_older_version_says_late_is_not_news() {
         assert_eq!(readers[0].version, newer.version);
     }
 }
+
+#[test]
+fn all_who_wait_for_a_sync_of_what_they_wrote_share_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(folder.path(), Options::default(), "test").unwrap();
+    let before = {
+        let mut synced = lock(&log.0.synced);
+        synced.running = true;
+        synced.syncs
+    };
+    let waiting: Vec<_> = (0..64)
+        .map(|_| {
+            append(&log).unwrap();
+            let log = log.clone();
+            std::thread::spawn(move || log.sync_entries())
+        })
+        .collect();
+    lock(&log.0.synced).running = false;
+    log.0.synced_more.notify_all();
+    for one in waiting {
+        one.join().unwrap().unwrap();
+    }
+    // One for those who had written, and one or two by the log's own thread and for who came late.
+    let syncs = lock(&log.0.synced).syncs - before;
+    assert!((1..32).contains(&syncs), "{syncs} syncs of 64 who waited");
+}

@@ -4,13 +4,16 @@
 //! A figure is a ratio where there is a yardstick: machines differ, and the same machine differs from
 //! hour to hour. Nothing is asserted here, and no test looks at a time.
 //!
-//! `bench TOPIC...` measures those alone; SCALE in the environment is how many instances `scale` makes.
+//! `bench TOPIC...` measures those alone; SCALE in the environment is how many instances `scale` makes,
+//! SECRETS how many `import` brings in, RECORDS the most records of `growth`.
 #![forbid(unsafe_code)]
 // A bench that meets what it does not expect ends with a panic, and takes its traces away.
 #![allow(clippy::unwrap_used)]
 
 mod changes;
 mod fence;
+mod growth;
+mod import;
 mod key_rotation;
 mod latency;
 mod pin;
@@ -19,11 +22,13 @@ mod reader;
 mod reads;
 mod report;
 mod scale;
+mod slow_disk;
 mod stage;
 mod stalls;
 mod start;
 mod throughput;
 mod tricks;
+mod writers;
 mod writes;
 
 use std::process::ExitCode;
@@ -38,11 +43,15 @@ const TOPICS: &[Topic] = &[
     ("reads", reads::measure),
     ("throughput", throughput::measure),
     ("writes", writes::measure),
+    ("writers", writers::measure),
     ("start", start::measure),
     ("key-rotation", key_rotation::measure),
+    ("import", import::measure),
+    ("growth", growth::measure),
     ("changes", changes::measure),
     ("stalls", stalls::measure),
     ("fence", fence::measure),
+    ("slow-disk", slow_disk::measure),
     ("scale", scale::measure),
 ];
 
@@ -53,6 +62,10 @@ fn main() -> ExitCode {
         // The service that is measured.
         ["reader"] => {
             reader::serve();
+            return ExitCode::SUCCESS;
+        }
+        ["growth-of", engine, act, folder, secrets] => {
+            growth::serve(engine, act, folder, secrets);
             return ExitCode::SUCCESS;
         }
         ["opens", path, count] => {

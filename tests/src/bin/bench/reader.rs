@@ -44,6 +44,8 @@ pub enum Order {
         /// From the beginning of one to that of the next.
         every: Duration,
     },
+    /// The same, without end, until the next line.
+    Paced { path: String, every: Duration },
     /// How long so many opens take, from so many threads or processes at once.
     Throughput {
         path: String,
@@ -108,6 +110,11 @@ fn obey(order: Order, lines: &Receiver<String>) {
             say((0..pairs).map(pair).collect::<Vec<_>>());
         }
         Order::Latencies { path, opens, every } => say(latencies(&path, opens, every)),
+        Order::Paced { path, every } => {
+            let all = std::iter::repeat_with(|| latencies(&path, 1, every));
+            let all: Vec<Vec<u64>> = all.take_while(|_| lines.try_recv().is_err()).collect();
+            say(all.concat());
+        }
         Order::Throughput {
             path,
             opens,

@@ -13,6 +13,7 @@ const PAIRS: &str = "| what | ours | yardstick | ratio | goal |\n|---|---|---|--
 const TIMES: &str = "| what | p50 | p99 | longest | goal |\n|---|---|---|---|---|";
 const BESIDE: &str =
     "| what | p50 | p99 | quiet p99 | ratio of p99 | goal |\n|---|---|---|---|---|---|";
+const ENGINES: &str = "| what | ours | sled alone | redb alone | ours to sled | sled to redb |\n|---|---|---|---|---|---|";
 const FIGURES: &str = "| what | figure | goal |\n|---|---|---|";
 
 impl Report {
@@ -63,6 +64,12 @@ impl Report {
         let ratio = p99 / calm;
         let (p50, p99, calm) = (time(p50), time(p99), time(calm));
         println!("| {what} | {p50} | {p99} | {calm} | {ratio:.2} | {goal} |");
+    }
+
+    /// A figure of each store, and two ratios.
+    pub fn engines(&mut self, what: &str, figures: &[String; 5]) {
+        self.table(ENGINES);
+        println!("| {what} | {} |", figures.join(" | "));
     }
 
     /// One figure.

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use tests::claim::ClaimedUser;
 use tests::command::run;
 use tests::manifest::Asked;
+use tests::powercut::Disk;
 use tests::{Pair, Service};
 
 use crate::reader::Order;
@@ -26,7 +27,15 @@ pub struct Reader(Service);
 
 impl Stage {
     pub fn start() -> Stage {
-        let pair = Pair::start();
+        Stage::with(Pair::start())
+    }
+
+    /// Its store is on a disk of ours.
+    pub fn start_on(disk: &Disk) -> Stage {
+        Stage::with(Pair::start_on(disk))
+    }
+
+    fn with(pair: Pair) -> Stage {
         pair.set("secret", VALUE);
         let tmpfs = pair.folder().join("tmpfs");
         std::fs::create_dir(&tmpfs).unwrap();
