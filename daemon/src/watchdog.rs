@@ -51,9 +51,7 @@ pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
 /// One line, with what a stop would do.
 fn describe(state: store::State, instances: usize) -> String {
     let state = match state {
-        store::State::Sealed => {
-            "SEALED: no secret can be opened until `deploy unseal`".to_owned()
-        }
+        store::State::Sealed => "SEALED: no secret can be opened until `deploy unseal`".to_owned(),
         store::State::Unsealed { generation } => format!("unsealed, key generation {generation}"),
     };
     let services = match instances {

@@ -128,6 +128,9 @@ fn text(report: &RestoreReport, file: &Path, aside: Option<&Path>) -> String {
     }));
     let warnings = report.warnings.iter();
     rows.extend(warnings.map(|warning| ("warning", warning.clone())));
-    rows.push(("next", format!("start secretsd: {}", systemd::start_command())));
+    rows.push((
+        "next",
+        format!("start secretsd: {}", systemd::start_command()),
+    ));
     facts(rows)
 }
