@@ -87,9 +87,9 @@ impl Guest {
         let creating = interrupt::creating();
         // In a mount namespace of its own; should this process be killed, it ends by itself.
         let nspawn = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
+            .args(["--pdeathsig", "TERM", "--"])
             .args(["unshare", "--mount", "--propagation", "private", "--"])
-            .args(["setsid", "--wait", "sh", "-c", &script])
+            .args(["setsid", "sh", "-c", &script])
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -196,23 +196,30 @@ fn hierarchies() -> impl Iterator<Item = PathBuf> {
     let top = Path::new("/sys/fs/cgroup");
     let all = match top.join("cgroup.controllers").exists() {
         true => vec![top.to_owned()],
-        false => vec![top.join("systemd"), top.join("unified")],
+        false => vec![top.join("unified"), top.join("systemd")],
     };
     all.into_iter().filter(|path| path.exists())
 }
 
-/// Of `setpriv`, which becomes `setsid`, that waits for nspawn, that has started it.
-fn first_process(setsid: u32) -> Option<Pid> {
-    let nspawn = *children(setsid).first()?;
-    let leader = *children(nspawn).first()?;
-    // Not before it is in namespaces of its own.
+/// nspawn's child that is the first process of a pid namespace; nspawn is what `setpriv` becomes, or
+/// a child of that.
+fn first_process(started: u32) -> Option<Pid> {
     let own = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    let its = std::fs::read_link(format!("/proc/{leader}/ns/pid")).ok()?;
-    let init = std::fs::read_to_string(format!("/proc/{leader}/comm")).ok()?;
-    let ready = own != its && init.trim() == "systemd";
-    ready
-        .then(|| Pid::from_raw(i32::try_from(leader).ok()?))
-        .flatten()
+    let mut all = children(started);
+    while let Some(pid) = all.pop() {
+        let its = std::fs::read_link(format!("/proc/{pid}/ns/pid"));
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        match (its, comm) {
+            (Ok(its), Ok(comm)) if its != own => {
+                // It is in all its namespaces when it has become init.
+                let ready = comm.trim() == "systemd";
+                let pid = ready.then(|| i32::try_from(pid).ok()).flatten()?;
+                return Pid::from_raw(pid);
+            }
+            _ => all.extend(children(pid)),
+        }
+    }
+    None
 }
 
 fn children(pid: u32) -> Vec<u32> {
@@ -225,6 +232,8 @@ fn children(pid: u32) -> Vec<u32> {
 
 /// With those below it, once their last process is gone.
 fn remove_cgroup(path: &Path) {
+    // Its first process outlives an nspawn that is killed. Of the older hierarchy all are in both.
+    let _ = std::fs::write(path.join("cgroup.kill"), "1");
     wait::within(Duration::from_secs(10), || {
         for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
             if entry.path().is_dir() {
