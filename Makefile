@@ -13,7 +13,7 @@ FROM   ?= 7ca9108
 BUILD := gcc libc6-dev
 RUN   := util-linux mount
 
-.PHONY: help demo test lint bench soak upgrade install build
+.PHONY: help demo test lint bench soak upgrade install deb guests build
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -54,6 +54,15 @@ upgrade: build ## kill and upgrade from the programs of an earlier commit (FROM=
 install: build ## put the three programs below PREFIX (default /usr/local)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(OUT)/debug/deploy
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(OUT)/debug/deploy-inject $(OUT)/debug/secretsd
+
+deb: build ## make target/debian/deploy-secrets_VERSION_ARCH.deb of the same programs
+	@$(NEED) binutils dpkg-dev lowdown gzip git
+	@packaging/deb.sh $(OUT)
+
+guests: deb ## try the package in booted Debians (root, systemd-nspawn; a mirror at the first time)
+	@$(NEED) debootstrap systemd-container lintian man-db bash zsh fish $(RUN)
+	@packaging/guest.sh
+	$(CARGO) test --package tests --test guest -- --test-threads=2
 
 build:
 	@$(NEED) $(BUILD)
