@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::claim::ClaimedUser;
 use crate::command::{Finished, end_of, run};
-use crate::{interrupt, wait};
+use crate::{interrupt, traces, wait};
 
 /// The tree, made by packaging/guest.sh.
 const TREE: &str = "/var/cache/deploy-secrets-tests/bookworm";
@@ -27,6 +28,8 @@ pub struct Guest {
     folder: PathBuf,
     cgroups: Vec<PathBuf>,
     boots: Option<Boot>,
+    /// secretsd's in the guest: the kernel's keyrings are the host's, and must be of nobody there.
+    user: ClaimedUser,
 }
 
 struct Boot {
@@ -54,10 +57,17 @@ impl Guest {
         }
         std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         drop(creating);
+        let user = ClaimedUser::claim();
+        // In place of the file of the same name that the package has.
+        let sysusers = folder.join("upper/etc/sysusers.d");
+        std::fs::create_dir_all(&sysusers).unwrap();
+        let lines = format!("u deploy-secrets {} - /\ng deploy - -\n", user.uid());
+        std::fs::write(sysusers.join("deploy-secrets.conf"), lines).unwrap();
         let mut guest = Guest {
             folder,
             cgroups: hierarchies().map(|path| path.join(&name)).collect(),
             boots: None,
+            user,
         };
         guest.start();
         guest
@@ -174,6 +184,8 @@ impl Guest {
         for cgroup in &self.cgroups {
             remove_cgroup(cgroup);
         }
+        // As the end of a kernel does.
+        traces::forget_keys(self.user.uid());
     }
 }
 
