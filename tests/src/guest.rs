@@ -58,11 +58,6 @@ impl Guest {
         std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         drop(creating);
         let user = ClaimedUser::claim();
-        // In place of the file of the same name that the package has.
-        let sysusers = folder.join("upper/etc/sysusers.d");
-        std::fs::create_dir_all(&sysusers).unwrap();
-        let lines = format!("u deploy-secrets {} - /\ng deploy - -\n", user.uid());
-        std::fs::write(sysusers.join("deploy-secrets.conf"), lines).unwrap();
         let mut guest = Guest {
             folder,
             cgroups: hierarchies().map(|path| path.join(&name)).collect(),
@@ -70,6 +65,10 @@ impl Guest {
             user,
         };
         guest.start();
+        // In place of the file of the same name that the package has. Not before the first boot, which
+        // would make the users.
+        let lines = format!("u deploy-secrets {} - /\ng deploy - -\n", guest.user.uid());
+        guest.write("/etc/sysusers.d/deploy-secrets.conf", lines);
         guest
     }
 
