@@ -19,7 +19,7 @@ TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 # One malloc and all of it, in MiB: a parser makes no room for what a length promises.
 LIMITS   = -malloc_limit_mb=64 -rss_limit_mb=2048 -timeout=10 -max_len=65536
 
-.PHONY: help demo test lint bench soak fuzz miri upgrade install build
+.PHONY: help demo test lint bench soak fuzz miri upgrade install deb guests build
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -31,7 +31,7 @@ demo: build ## show the whole way in six steps, with a real redis; leaves nothin
 	@$(OUT)/debug/demo
 
 test: build ## run every test, those against the real kernel included (root)
-	@$(NEED) $(RUN) python3 e2fsprogs
+	@$(NEED) $(RUN) python3 e2fsprogs runc busybox-static
 	@packaging/peers.sh $(OUT)/peers
 	$(CARGO) test --workspace --quiet
 
@@ -73,6 +73,15 @@ upgrade: build ## kill and upgrade from the programs of an earlier commit (FROM=
 install: build ## put the three programs below PREFIX (default /usr/local)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(OUT)/debug/deploy
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(OUT)/debug/deploy-inject $(OUT)/debug/secretsd
+
+deb: build ## make target/debian/deploy-secrets_VERSION_ARCH.deb of the same programs
+	@$(NEED) binutils dpkg-dev lowdown gzip git
+	@packaging/deb.sh $(OUT)
+
+guests: deb ## try the package in booted Debians (root, systemd-nspawn; a mirror at the first time)
+	@$(NEED) debootstrap systemd-container lintian man-db bash zsh fish $(RUN)
+	@packaging/guest.sh
+	$(CARGO) test --package tests --test guest -- --test-threads=2
 
 build:
 	@$(NEED) $(BUILD)

@@ -9,6 +9,7 @@
 pub mod claim;
 pub mod command;
 mod connections;
+pub mod guest;
 pub mod interrupt;
 pub mod manifest;
 pub mod nginx;
@@ -33,6 +34,7 @@ pub mod wait;
 pub mod watcher;
 
 pub use command::Finished;
+pub use guest::Guest;
 pub use pair::Pair;
 pub use probe::{Answer, Ask, Probe};
 pub use service::Service;

@@ -323,7 +323,7 @@ fn keys_of(uid: u32) -> u32 {
 }
 
 /// Empties the user keyring of `uid`, as that user: nobody else may.
-fn forget_keys(uid: u32) {
+pub(crate) fn forget_keys(uid: u32) {
     let probe = crate::programs::build_folder().join("probe");
     let Ok(folder) = tempfile::Builder::new()
         .prefix("dk-")
