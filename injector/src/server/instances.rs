@@ -65,6 +65,19 @@ pub(super) enum Life {
 }
 
 impl Life {
+    /// Of one of which the registry tells; `None`: it has ended.
+    fn of(record: &InstanceRecord) -> Option<Life> {
+        let process = || clean::live_process(record).map(Arc::new);
+        match record.origin {
+            Origin::Unit { .. } => unit::lives(record).then_some(Life::Unit),
+            Origin::Container { .. } => process().map(Life::Container),
+            Origin::Supervisor => process().map(|process| {
+                let supervisor = supervisor_of(record.pid).map(Arc::new);
+                Life::Supervised(process, supervisor)
+            }),
+        }
+    }
+
     /// The service's first process, and its supervisor.
     pub fn processes(&self) -> [Option<&Arc<OwnedFd>>; 2] {
         match self {
@@ -76,24 +89,6 @@ impl Life {
 }
 
 impl Live {
-    /// One of which the registry tells; `None`: it has ended.
-    fn resume(record: InstanceRecord) -> Result<Live, InstanceRecord> {
-        let life = match record.origin {
-            Origin::Unit { .. } => unit::lives(&record).then_some(Life::Unit),
-            Origin::Container { .. } => {
-                clean::live_process(&record).map(|process| Life::Container(Arc::new(process)))
-            }
-            Origin::Supervisor => clean::live_process(&record).map(|process| {
-                let supervisor = supervisor_of(record.pid).map(Arc::new);
-                Life::Supervised(Arc::new(process), supervisor)
-            }),
-        };
-        match life {
-            Some(life) => Ok(Live { record, life }),
-            None => Err(record),
-        }
-    }
-
     /// Where its views are: a process of each mount namespace that has them.
     fn namespaces(&self) -> Vec<(InstanceRecord, Arc<OwnedFd>)> {
         match &self.life {
@@ -126,9 +121,9 @@ impl Instances {
         let mut live = BTreeMap::new();
         let mut ended = Vec::new();
         for record in records {
-            match Live::resume(record) {
-                Ok(one) => drop(live.insert(one.record.number, one)),
-                Err(record) => ended.push(record),
+            match Life::of(&record) {
+                Some(life) => drop(live.insert(record.number, Live { record, life })),
+                None => ended.push(record),
             }
         }
         let instances = Instances {

@@ -13,10 +13,12 @@ use sys::lock::lock;
 use super::{Disk, State, fuse};
 use crate::wait;
 
+type Such = dyn Fn(&str) -> bool + Send;
+
 /// Which syncs are held, and those that are.
 #[derive(Default)]
 pub(super) struct Held {
-    such: Option<Box<dyn Fn(&str) -> bool + Send>>,
+    such: Option<Box<Such>>,
     waiting: Vec<(u64, ReplyEmpty)>,
 }
 

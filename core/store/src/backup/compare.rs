@@ -129,7 +129,7 @@ pub(super) fn with(
 
 enum Current {
     Other(StoreId),
-    Same(Generation, Vec<Slot>, Catalog),
+    Same(Generation, Vec<Slot>, Box<Catalog>),
 }
 
 /// Opens the store to be read alone: by the backup's own root key, if it is still the same, else by
@@ -162,7 +162,7 @@ fn read(current: &Path, backup: &Reader<impl Read>) -> Result<Current, String> {
     };
     let generation = Generation { sealer, records };
     let (catalog, _) = Catalog::load(&generation).map_err(why)?;
-    Ok(Current::Same(generation, slots, catalog))
+    Ok(Current::Same(generation, slots, Box::new(catalog)))
 }
 
 fn in_keyring(file: &KeysFile, id: StoreId, number: u32) -> Option<Keys> {
