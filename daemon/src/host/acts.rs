@@ -1,18 +1,13 @@
-//! What an operator does, from the store over the views to the watchers inside the services.
+//! What an operator does to secrets and grants, from the store over the views to the watchers inside the services.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use audit::Outcome;
 use control::calls::ReaderInstance;
 use control::inner::NameVersion;
 use fuse_fs::Touched;
-use model::{ConfigKey, ConfigName, Pins, SecretName, ServiceName, Timestamp, Tree};
-use store::{
-    ConfigMeta, NewSlot, Operator, SecretMeta, SetOptions, SlotId, SlotInfo, Unlock, UnsealError,
-    UnsealReport, Value, WriteError,
-};
-use sys::lock::lock;
+use model::{Pins, SecretName, ServiceName, Timestamp, Tree};
+use store::{Operator, SecretMeta, SetOptions, Value, WriteError};
 
 use super::{Host, ourselves};
 use crate::audit::{Act, Unaudited};
@@ -376,135 +371,6 @@ impl Host {
         behind.late()
     }
 
-    /// Makes a config.
-    pub fn config_create(
-        &self,
-        operator: &Operator,
-        name: &ConfigName,
-        data: BTreeMap<ConfigKey, String>,
-        immutable: bool,
-    ) -> Result<(ConfigMeta, Late), ActError> {
-        let act = Act::new("config.create", name.as_str());
-        self.change_config(operator, act, name, || {
-            self.store.config_create(operator, name, data, immutable)
-        })
-    }
-
-    /// Changes keys of a config.
-    pub fn config_update(
-        &self,
-        operator: &Operator,
-        name: &ConfigName,
-        data: BTreeMap<ConfigKey, String>,
-    ) -> Result<(ConfigMeta, Late), ActError> {
-        let keys: Vec<_> = data.keys().map(ConfigKey::as_str).collect();
-        let detail = keys.join(", ");
-        let act = Act::new("config.update", name.as_str()).detail(&detail);
-        self.change_config(operator, act, name, || {
-            self.store.config_update(operator, name, data)
-        })
-    }
-
-    /// Deletes a config.
-    pub fn config_delete(&self, operator: &Operator, name: &ConfigName) -> Result<(), ActError> {
-        let act = Act::new("config.delete", name.as_str());
-        self.change_config(operator, act, name, || {
-            self.store.config_delete(operator, name)
-        })?;
-        Ok(())
-    }
-
-    fn change_config<T>(
-        &self,
-        operator: &Operator,
-        act: Act<'_>,
-        name: &ConfigName,
-        change: impl FnOnce() -> Result<T, WriteError>,
-    ) -> Result<(T, Late), ActError> {
-        let _noted = self.untold.note(Tree::Config, [name]);
-        let changed = self
-            .audit
-            .act(operator, act, || change().map_err(ActError::from))?;
-        log::info!("{}: {} {name}", operator.name(), act.name);
-        let touched = self.views.configs_changed(std::slice::from_ref(name));
-        let late = self.tell(touched, self.config_at(name));
-        Ok((changed, late))
-    }
-
-    /// Forgets all keys, and takes what is cached of the views out of the kernel.
-    pub fn seal(&self, operator: &Operator) {
-        let _sealing = lock(&self.sealing);
-        self.store.seal();
-        self.views.sealed();
-        self.remark(Vec::new());
-        let act = Act::new("seal", "store");
-        self.audit.happened(operator, act, Outcome::Done, "");
-        log::info!("{}: sealed the store", operator.name());
-    }
-
-    /// The end of all views: the connections go with us. Nothing is served from here on, and nothing
-    /// stays in the kernel's caches, where nobody could take it back.
-    pub(super) fn stopping(&self) {
-        let mut sealing = lock(&self.sealing);
-        sealing.for_good = true;
-        self.views.sealed();
-        log::info!("stops for good: nothing is served any more");
-    }
-
-    /// Unseals, and shows again what is granted.
-    pub fn unseal(&self, operator: &Operator, unlock: Unlock) -> Result<UnsealReport, UnsealError> {
-        let sealing = lock(&self.sealing);
-        let act = Act::new("unseal", "store");
-        let report = self.store.unseal(unlock).inspect_err(|error| {
-            let outcome = match error {
-                UnsealError::WrongPassphrase => Outcome::Denied,
-                _ => Outcome::Failed,
-            };
-            self.audit
-                .happened(operator, act, outcome, &error.to_string());
-        })?;
-        let detail = format!("generation {}", report.generation);
-        let act = act.detail(&detail);
-        self.audit.happened(operator, act, Outcome::Done, "");
-        for remark in &report.warnings {
-            log::warn!("unseal: {remark}");
-        }
-        if let Some(opened) = &report.opened {
-            log::info!("records: {opened}");
-        }
-        self.remark(report.warnings.clone());
-        if sealing.for_good {
-            // The next secretsd finds the root key in the keyring, and shows everything.
-            log::info!("unsealed, and nothing is served: everything is being stopped");
-            return Ok(report);
-        }
-        self.carry_holds();
-        self.forget_all_lost();
-        self.tell(self.views.unsealed(), Vec::new());
-        self.tell_what_is_untold();
-        if let Some(all) = self.all_at() {
-            self.injector.tell_all_versions(all);
-        }
-        self.housekeeping.wake();
-        Ok(report)
-    }
-
-    /// Adds a key slot.
-    pub fn slot_add(&self, operator: &Operator, slot: NewSlot) -> Result<SlotInfo, ActError> {
-        let act = Act::new("key.slot-add", "");
-        self.audit
-            .act(operator, act, || Ok(self.store.slot_add(operator, slot)?))
-    }
-
-    /// Removes a key slot.
-    pub fn slot_remove(&self, operator: &Operator, id: SlotId) -> Result<(), ActError> {
-        let what = id.to_string();
-        let act = Act::new("key.slot-remove", &what).takes_away();
-        self.audit.act(operator, act, || {
-            Ok(self.store.slot_remove(operator, id)?)
-        })
-    }
-
     /// An operator gets a value, once this is written down.
     pub fn value_read(
         &self,
@@ -515,21 +381,6 @@ impl Host {
         let detail = format!("version {version}");
         let act = Act::new("secret.get", name.as_str()).detail(&detail);
         self.audit.witness(operator, act)
-    }
-
-    /// Makes a new root key; says how far it is. Goes on when nobody listens any more.
-    pub fn rotate_root(
-        &self,
-        operator: &Operator,
-        progress: &dyn Fn(u64, u64),
-    ) -> Result<u32, ActError> {
-        log::info!("{}: rotates the root key", operator.name());
-        let act = Act::new("key.rotate", "");
-        let generation = self.audit.act(operator, act, || {
-            Ok::<_, ActError>(self.store.rotate_root(operator, progress)?)
-        })?;
-        log::info!("the root key is of generation {generation}");
-        Ok(generation)
     }
 }
 

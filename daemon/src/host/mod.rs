@@ -6,6 +6,8 @@
 
 pub(crate) mod acts;
 pub(crate) mod backup;
+mod configs;
+mod keys;
 mod lost;
 mod operator_tree;
 pub(crate) mod take_over;

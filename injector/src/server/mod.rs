@@ -2,12 +2,14 @@
 //! and rings. It is the parent of no service, so it may die and come back at any time: what it needs
 //! is in the registry and at the keeper.
 
+mod attach;
 mod bell;
 mod changes;
 mod connections;
 mod daemon;
 mod hand_over;
 mod instances;
+mod live;
 mod parts;
 mod reload;
 mod touch;
@@ -32,7 +34,8 @@ use self::bell::Bell;
 use self::changes::Newest;
 use self::connections::{Connections, Lost};
 use self::daemon::{Daemon, Held, ask};
-use self::instances::{Instances, Wanted, failed};
+use self::instances::{Wanted, failed};
+use self::live::Instances;
 use self::touch::Touch;
 pub use self::touch::serve_apart;
 use self::watch::Watch;

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::registry::Registry;
     use crate::run_dir::RunDir;
-    use crate::server::instances::Instances;
+    use crate::server::live::Instances;
     use crate::testing::record;
 
     fn manifest(text: &str) -> Manifest {

@@ -11,7 +11,8 @@ use model::Manifest;
 use sys::lock::lock;
 
 use super::Injector;
-use super::instances::{Life, failed};
+use super::instances::failed;
+use super::live::Life;
 use crate::explain::explain;
 use crate::registry::FORMAT;
 use crate::unit::{self, InUnit, drop_in};

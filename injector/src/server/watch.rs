@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Injector;
-use super::instances::Life;
+use super::live::Life;
 use crate::{notify, unit};
 
 /// How often a lost connection is looked for: it is to be there again within a second. Polling
