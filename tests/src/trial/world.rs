@@ -162,7 +162,8 @@ impl World {
                 data.get_or_insert_default().extend(pairs.iter().cloned());
             }
             Op::ConfigDelete(name) => {
-                if let Some((_, data)) = self.configs.get_mut(name) {
+                if let Some((version, data)) = self.configs.get_mut(name) {
+                    *version += 1;
                     *data = None;
                 }
             }
