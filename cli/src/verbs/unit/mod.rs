@@ -17,7 +17,11 @@ use crate::failure::Failure;
 
 /// Give systemd units that exist their secrets, by a drop-in
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Example:\n  deploy unit enable nginx.service --manifest /etc/deploy/nginx.yaml\n  \
+    deploy unit status"
+)]
 pub struct Unit {
     #[command(subcommand)]
     verb: Verb,
@@ -56,8 +60,9 @@ fn unit_name(text: &str) -> Result<String, String> {
     let template = name
         .strip_suffix("@.service")
         .map(|stem| format!("{stem}@x.service"));
-    let is_service =
-        name.ends_with(".service") && model::is_unit(template.as_deref().unwrap_or(&name));
+    let is_service = name.ends_with(".service")
+        && !name.starts_with('@')
+        && model::is_unit(template.as_deref().unwrap_or(&name));
     if is_service {
         Ok(name)
     } else {
