@@ -9,7 +9,9 @@ use std::path::Path;
 use audit::{Access, Change, Event, Log, Outcome, Verdict};
 use control::calls::{self, Method};
 use control::frame::{write_call, write_error, write_reply};
-use control::inner::{FromInjector, InstanceRecord, Link, Origin, Reply, RingTarget, ToInjector};
+use control::inner::{
+    FromInjector, InstanceRecord, Link, Origin, Reply, RingTarget, ToInjector, VERSION,
+};
 use control::{ControlError, SecretText};
 use model::Manifest;
 use serde::Serialize;
@@ -448,7 +450,7 @@ fn inner(to: &mut Corpus) {
     to.put("inner_link", "bad-length", [&[0xff; 4], rest].concat());
     let version = String::from_utf8(rest.to_vec())
         .unwrap()
-        .replace("\"version\":1", "\"version\":9");
+        .replace(&format!("\"version\":{VERSION}"), "\"version\":9");
     to.put(
         "inner_link",
         "bad-version",
@@ -457,7 +459,7 @@ fn inner(to: &mut Corpus) {
     to.put(
         "inner_link",
         "bad-both",
-        frame(b"{\"id\":1,\"version\":1,\"request\":1,\"reply\":1}"),
+        frame(format!("{{\"id\":1,\"version\":{VERSION},\"request\":1,\"reply\":1}}").as_bytes()),
     );
 }
 
@@ -497,7 +499,7 @@ fn sent(questions: &[&(dyn erased::Message + Sync)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for id in 1..=questions.len() {
             bytes.extend(received(&mut stream));
-            let answer = format!("{{\"id\":{id},\"version\":1,\"reply\":\"ok\"}}");
+            let answer = format!("{{\"id\":{id},\"version\":{VERSION},\"reply\":\"ok\"}}");
             stream.write_all(&frame(answer.as_bytes())).unwrap();
         }
         bytes
