@@ -111,7 +111,10 @@ fn fields_come_from_files_byte_for_byte_and_each_once() {
     let [Plain::Fields(fields)] = &kept[..] else {
         panic!("{} values", kept.len())
     };
-    let got: Vec<_> = fields.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    let got: Vec<_> = fields
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), &bytes[..]))
+        .collect();
     assert_eq!(got, [("cert.pem", &b"cert\n"[..]), ("key.pem", &every)]);
 }
 

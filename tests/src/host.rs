@@ -16,7 +16,9 @@ use crate::recipe::Recipe;
 use crate::{Finished, Pair, Service, interrupt};
 
 /// The users that packages would have made, or that their administrators make.
-const USERS: [&str; 7] = ["redis", "postgres", "www-data", "app", "backup", "sshd", "sign"];
+const USERS: [&str; 7] = [
+    "redis", "postgres", "www-data", "app", "backup", "sshd", "sign",
+];
 
 /// What maintainer scripts and tmpfiles.d would make, each with its owner.
 const FOLDERS: [(&str, &str); 8] = [
@@ -47,7 +49,7 @@ const SCRIPT: &str = r#"
     exec cat >/dev/null
 "#;
 
-/// Such a host. Dropping it ends all that runs in it.
+/// Such a host. It is there as long as something runs in it.
 pub struct Host<'a> {
     pair: &'a Pair,
     /// Holds the namespaces open; ends with its standard input, so also if this process is killed.
@@ -62,7 +64,12 @@ impl Host<'_> {
         let folder = pair.folder().join("host");
         std::fs::create_dir_all(folder.join("changes")).unwrap();
         let users: Vec<_> = USERS.iter().map(|_| ClaimedUser::claim()).collect();
-        let named = || USERS.iter().zip(&users).map(|(name, user)| (*name, user.uid()));
+        let named = || {
+            USERS
+                .iter()
+                .zip(&users)
+                .map(|(name, user)| (*name, user.uid()))
+        };
         let lines = |file: &str, ours: String| {
             // The first line with a name counts.
             let text = ours + &std::fs::read_to_string(Path::new("/etc").join(file)).unwrap();
@@ -74,7 +81,12 @@ impl Host<'_> {
                 .map(|(name, id)| format!("{name}:x:{id}:{id}::/srv/{name}:/bin/sh\n"))
                 .collect(),
         );
-        lines("group", named().map(|(name, id)| format!("{name}:x:{id}:\n")).collect());
+        lines(
+            "group",
+            named()
+                .map(|(name, id)| format!("{name}:x:{id}:\n"))
+                .collect(),
+        );
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "--net", "--", "/bin/sh", "-c", SCRIPT, "sh"])
@@ -88,11 +100,19 @@ impl Host<'_> {
         let mut said = String::new();
         let out = holder.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut said).unwrap();
-        let host = Host { pair, holder, _users: users };
-        assert_eq!(said, "ready\n", "the packages cannot be laid over this host");
+        let host = Host {
+            pair,
+            holder,
+            _users: users,
+        };
+        assert_eq!(
+            said, "ready\n",
+            "the packages cannot be laid over this host"
+        );
         std::os::unix::fs::symlink(program("deploy"), host.path("/usr/local/bin/deploy")).unwrap();
         for (path, owner) in FOLDERS {
-            host.run(["install", "-d", "-o", owner, "-g", owner, path]).ok();
+            host.run(["install", "-d", "-o", owner, "-g", owner, path])
+                .ok();
         }
         host
     }
@@ -108,10 +128,20 @@ impl Host<'_> {
         let mut command = Command::new("nsenter");
         let holder = self.holder.id().to_string();
         command
-            .args(["--mount", "--net", "--target", &holder, "--wdns=/root/work", "--"])
+            .args([
+                "--mount",
+                "--net",
+                "--target",
+                &holder,
+                "--wdns=/root/work",
+                "--",
+            ])
             .args(words.into_iter().map(|word| word.as_ref().to_owned()))
             .env("HOME", "/root")
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            );
         for (name, value) in outside.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
@@ -177,11 +207,14 @@ impl Host<'_> {
     }
 }
 
-/// The page names PostgreSQL's folder as Debian 12 has it.
-fn this_release(text: &str) -> String {
+/// Words of the page on this release: it names PostgreSQL's folder as Debian 12 has it.
+pub fn this_release(text: &str) -> String {
     let folders = std::fs::read_dir(services_unpacked().join("usr/lib/postgresql")).unwrap();
     let version = folders.flatten().next().unwrap().file_name();
-    text.replace("postgresql/15/", &format!("postgresql/{}/", version.to_str().unwrap()))
+    text.replace(
+        "postgresql/15/",
+        &format!("postgresql/{}/", version.to_str().unwrap()),
+    )
 }
 
 impl Drop for Host<'_> {

@@ -31,7 +31,9 @@ impl Recipe {
             title: title.to_owned(),
             blocks: Vec::new(),
         };
-        let mut lines = page.lines().skip_while(|line| *line != format!("## {title}"));
+        let mut lines = page
+            .lines()
+            .skip_while(|line| *line != format!("## {title}"));
         assert!(lines.next().is_some(), "docs/services.md has no {title:?}");
         while let Some(line) = lines.next() {
             if line.starts_with("## ") {
@@ -47,6 +49,13 @@ impl Recipe {
             }
         }
         recipe
+    }
+
+    /// The headings of the page that have a recipe below them.
+    pub fn titles() -> Vec<String> {
+        let page = std::fs::read_to_string(workspace().join("docs/services.md")).unwrap();
+        let titles = page.lines().filter_map(|line| line.strip_prefix("## "));
+        titles.map(str::to_owned).collect()
     }
 
     /// The commands of the block that has this word behind its fence: `sh rotate`.
@@ -70,12 +79,5 @@ impl Recipe {
         };
         let file = |block: &Block| Some((path(&block.text)?, block.text.clone()));
         self.blocks.iter().filter_map(file).collect()
-    }
-
-    /// Its manifests: what stands in /etc/deploy.
-    pub fn manifests(&self) -> Vec<PathBuf> {
-        let all = self.files().into_iter().map(|(path, _)| path);
-        all.filter(|path| path.starts_with("/etc/deploy") && path.extension() == Some("yaml".as_ref()))
-            .collect()
     }
 }
