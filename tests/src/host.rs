@@ -2,6 +2,7 @@
 //! laid over it, in a mount and a network namespace of its own. Nothing of the real host changes, and
 //! ports and paths are the usual ones in any number of tests at a time.
 
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -64,29 +65,20 @@ impl Host<'_> {
         let folder = pair.folder().join("host");
         std::fs::create_dir_all(folder.join("changes")).unwrap();
         let users: Vec<_> = USERS.iter().map(|_| ClaimedUser::claim()).collect();
-        let named = || {
-            USERS
-                .iter()
-                .zip(&users)
-                .map(|(name, user)| (*name, user.uid()))
-        };
-        let lines = |file: &str, ours: String| {
-            // The first line with a name counts.
-            let text = ours + &std::fs::read_to_string(Path::new("/etc").join(file)).unwrap();
+        let ids: BTreeMap<&str, u32> = USERS
+            .into_iter()
+            .zip(users.iter().map(ClaimedUser::uid))
+            .collect();
+        let account = |name: &str, id: u32| format!("{name}:x:{id}:{id}::/srv/{name}:/bin/sh\n");
+        let group = |name: &str, id: u32| format!("{name}:x:{id}:\n");
+        let lines: [(&str, &dyn Fn(&str, u32) -> String); 2] =
+            [("passwd", &account), ("group", &group)];
+        for (file, line) in lines {
+            // Before the host's own: the first line with a name counts.
+            let mut text: String = ids.iter().map(|(name, id)| line(name, *id)).collect();
+            text += &std::fs::read_to_string(Path::new("/etc").join(file)).unwrap();
             std::fs::write(folder.join(file), text).unwrap();
-        };
-        lines(
-            "passwd",
-            named()
-                .map(|(name, id)| format!("{name}:x:{id}:{id}::/srv/{name}:/bin/sh\n"))
-                .collect(),
-        );
-        lines(
-            "group",
-            named()
-                .map(|(name, id)| format!("{name}:x:{id}:\n"))
-                .collect(),
-        );
+        }
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "--net", "--", "/bin/sh", "-c", SCRIPT, "sh"])
@@ -111,7 +103,11 @@ impl Host<'_> {
         );
         std::os::unix::fs::symlink(program("deploy"), host.path("/usr/local/bin/deploy")).unwrap();
         for (path, owner) in FOLDERS {
-            host.run(["install", "-d", "-o", owner, "-g", owner, path])
+            // Empty, whatever this host has there.
+            let id = ids.get(owner).unwrap_or(&0);
+            host.run(["mkdir", "-p", path]).ok();
+            let options = format!("uid={id},gid={id},mode=755");
+            host.run(["mount", "-t", "tmpfs", "-o", &options, "folder", path])
                 .ok();
         }
         host

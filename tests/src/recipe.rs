@@ -74,8 +74,9 @@ impl Recipe {
     pub fn files(&self) -> Vec<(PathBuf, String)> {
         let path = |text: &str| {
             let mut lines = text.lines().skip_while(|line| line.starts_with("#!"));
-            let (_, path) = lines.next()?.split_once(' ')?;
-            path.starts_with('/').then(|| PathBuf::from(path))
+            let (comment, path) = lines.next()?.split_once(' ')?;
+            let is_one = ["#", "//"].contains(&comment) && path.starts_with('/');
+            is_one.then(|| PathBuf::from(path))
         };
         let file = |block: &Block| Some((path(&block.text)?, block.text.clone()));
         self.blocks.iter().filter_map(file).collect()
