@@ -22,7 +22,7 @@ const USERS: [&str; 7] = [
 ];
 
 /// What maintainer scripts and tmpfiles.d would make, each with its owner.
-const FOLDERS: [(&str, &str); 8] = [
+const FOLDERS: [(&str, &str); 7] = [
     ("/var/lib/redis", "redis"),
     ("/run/redis", "redis"),
     ("/var/lib/postgresql", "postgres"),
@@ -30,7 +30,6 @@ const FOLDERS: [(&str, &str); 8] = [
     ("/var/log/nginx", "root"),
     ("/var/lib/nginx", "root"),
     ("/srv/app", "app"),
-    ("/root/work", "root"),
 ];
 
 /// Lays the packages over the host, and waits for its end. $1: where they are unpacked; $2: a folder
@@ -44,6 +43,7 @@ const SCRIPT: &str = r#"
             packages "/$name"
     done
     for path in /run /srv /opt /root; do mount -t tmpfs -o mode=755 changes "$path"; done
+    mkdir /root/work
     cp "$2/passwd" "$2/group" /etc/
     ip link set lo up 2>/dev/null || busybox ip link set lo up
     echo ready

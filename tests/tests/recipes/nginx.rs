@@ -43,7 +43,10 @@ fn nginx_and_curl() {
     wait::until("the new certificate", || {
         (with("/etc/ssl/shop.pem", &[]).code == 0).then_some(())
     });
-    with("/root/work/first.pem", &[]).code(60);
+    // Its workers of before take connections for a moment still.
+    wait::until("the old certificate to go", || {
+        (with("/root/work/first.pem", &[]).code == 60).then_some(())
+    });
     host.deploys("fetch").ok();
 
     let mut fetching = host.starts_with(

@@ -52,18 +52,15 @@ fn sshd_and_ssh() {
     revoke(&host, &client_recipe);
     let said = client("id -un");
     assert!(said.contains("Permission denied (publickey"), "{said}");
-    held.write("held on");
-    assert_eq!(held.line(), "held on", "what is connected stays so");
     host.deploys("pull").code(3).says(&["pull_key"]);
-    drop((held, clients));
+    host.types("deploy secret grant pull pull_key").ok();
+    host.deploys("pull").ok();
 
     revoke(&host, &server_recipe);
-    host.types("deploy secret grant pull pull_key").ok();
-    assert_eq!(
-        host.deploys("pull").ok().out(),
-        "app\n",
-        "with the key that it has"
-    );
+    host.deploys("pull").code(255).says(&["Connection"]);
+    held.write("held on");
+    assert_eq!(held.line(), "held on", "what is connected stays so");
+    drop((held, clients));
     let pid = sshd.instance().pid;
     assert!(process::runs(pid));
     signal(pid, Signal::HUP, Duration::ZERO);
