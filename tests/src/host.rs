@@ -37,13 +37,15 @@ const FOLDERS: [(&str, &str); 7] = [
 const SCRIPT: &str = r#"
     set -eu
     mount -t tmpfs -o mode=755 changes "$2/changes"
-    for name in etc usr var; do
+    for name in etc usr var srv opt root; do
+        lower="/$name"
+        [ ! -d "$1/$name" ] || lower="$1/$name:$lower"
         mkdir "$2/changes/$name" "$2/changes/$name.work"
-        mount -t overlay -o "lowerdir=$1/$name:/$name,upperdir=$2/changes/$name,workdir=$2/changes/$name.work" \
+        mount -t overlay -o "lowerdir=$lower,upperdir=$2/changes/$name,workdir=$2/changes/$name.work" \
             packages "/$name"
     done
-    for path in /run /srv /opt /root; do mount -t tmpfs -o mode=755 changes "$path"; done
-    mkdir /root/work
+    mount -t tmpfs -o mode=755 changes /run
+    mkdir -p /root/work
     cp "$2/passwd" "$2/group" /etc/
     ip link set lo up 2>/dev/null || busybox ip link set lo up
     echo ready
@@ -69,16 +71,17 @@ impl Host<'_> {
             .into_iter()
             .zip(users.iter().map(ClaimedUser::uid))
             .collect();
-        let account = |name: &str, id: u32| format!("{name}:x:{id}:{id}::/srv/{name}:/bin/sh\n");
-        let group = |name: &str, id: u32| format!("{name}:x:{id}:\n");
-        let lines: [(&str, &dyn Fn(&str, u32) -> String); 2] =
-            [("passwd", &account), ("group", &group)];
-        for (file, line) in lines {
-            // Before the host's own: the first line with a name counts.
-            let mut text: String = ids.iter().map(|(name, id)| line(name, *id)).collect();
-            text += &std::fs::read_to_string(Path::new("/etc").join(file)).unwrap();
+        // Before the host's own: the first line with a name counts.
+        let before = |file: &str, lines: String| {
+            let text = lines + &std::fs::read_to_string(Path::new("/etc").join(file)).unwrap();
             std::fs::write(folder.join(file), text).unwrap();
-        }
+        };
+        let lines = ids
+            .iter()
+            .map(|(name, id)| format!("{name}:x:{id}:{id}::/srv/{name}:/bin/sh\n"));
+        before("passwd", lines.collect());
+        let lines = ids.iter().map(|(name, id)| format!("{name}:x:{id}:\n"));
+        before("group", lines.collect());
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "--net", "--", "/bin/sh", "-c", SCRIPT, "sh"])
