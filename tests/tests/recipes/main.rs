@@ -32,25 +32,25 @@ fn each_recipe_of_the_page_is_tested() {
 
 /// Does what the page says under `rotate`.
 #[track_caller]
-fn rotate(host: &Host, recipe: &Recipe) {
+fn rotate(host: &Host<'_>, recipe: &Recipe) {
     host.types(&recipe.commands("rotate")).ok();
 }
 
 /// Does what the page says under `revoke`.
 #[track_caller]
-fn revoke(host: &Host, recipe: &Recipe) {
+fn revoke(host: &Host<'_>, recipe: &Recipe) {
     host.types(&recipe.commands("revoke")).ok();
 }
 
 /// An operator's `deploy secret get`.
 #[track_caller]
-fn value(host: &Host, secret: &str) -> String {
+fn value(host: &Host<'_>, secret: &str) -> String {
     host.run(["deploy", "secret", "get", secret]).ok().out()
 }
 
 /// Runs on after the revoke, and does not start again once it has been stopped.
 #[track_caller]
-fn runs_on_and_does_not_start_again(host: &Host, service: Service, name: &str, secret: &str) {
+fn runs_on_and_does_not_start_again(host: &Host<'_>, service: Service, name: &str, secret: &str) {
     assert!(process::runs(service.instance().pid));
     service.signal(Signal::TERM);
     service.wait();

@@ -12,7 +12,7 @@ use super::{revoke, rotate, runs_on_and_does_not_start_again, says};
 pub const TITLES: [&str; 2] = ["PostgreSQL", "psql and other libpq clients"];
 
 /// The common name in the certificate that the server shows.
-fn serves(host: &Host) -> Option<String> {
+fn serves(host: &Host<'_>) -> Option<String> {
     let words = "openssl s_client -starttls postgres -connect localhost:5432 </dev/null";
     let said = host.types(words);
     let out = said.out();

@@ -10,7 +10,7 @@ use super::{revoke, rotate, runs_on_and_does_not_start_again, value};
 pub const TITLES: [&str; 2] = ["redis with users", "redis with one password"];
 
 /// What redis answers to a command after a login.
-fn says(host: &Host, login: &[&str], words: &[&str]) -> String {
+fn says(host: &Host<'_>, login: &[&str], words: &[&str]) -> String {
     let client = ["redis-cli", "--no-auth-warning"];
     let said = host.run([&client, login, words].concat());
     said.out() + &said.err()

@@ -31,7 +31,7 @@ fn reads(title: &str, service: &str, digest: &str, error: &str) {
     let host = Host::of(&pair);
     let recipe = host.sets_up(title);
     let mut sign = host.starts(service);
-    let expected = |host: &Host| {
+    let expected = |host: &Host<'_>| {
         std::fs::write(host.path("/root/work/key"), value(host, "api_key")).unwrap();
         host.types(digest).ok().out()
     };
