@@ -33,6 +33,7 @@ demo: build ## show the whole way in six steps, with a real redis; leaves nothin
 test: build ## run every test, those against the real kernel included (root)
 	@$(NEED) $(RUN) python3 e2fsprogs runc busybox-static
 	@packaging/peers.sh $(OUT)/peers
+	@packaging/peers.sh $(OUT)/peers-services services
 	$(CARGO) test --workspace --quiet
 
 lint: ## formatting, clippy without a warning, and the rules of the architecture

@@ -1,16 +1,20 @@
 //! Where a value comes from. It is never an argument: those are in /proc and in the shell's history.
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use control::Plain;
+use model::FieldName;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::{pairs, prompt};
+use crate::{names, pairs, prompt};
 
 /// The most bytes of one version.
 const MOST: usize = 1 << 20;
@@ -40,6 +44,9 @@ pub struct Source {
     /// Take fields from lines of KEY=VALUE; `-` is standard input
     #[arg(long, value_name = "FILE")]
     from_env: Option<PathBuf>,
+    /// Take a field from a file, byte for byte; again for each field; `-` is standard input
+    #[arg(long, value_name = "NAME=FILE")]
+    field: Vec<OsString>,
 }
 
 fn length(text: &str) -> Result<usize, String> {
@@ -68,12 +75,35 @@ impl Source {
             let fields = pairs::fields(&text)
                 .map_err(|error| Failure::failed(format!("{}:{error}", shown(file))))?;
             Plain::Fields(fields)
+        } else if !self.field.is_empty() {
+            Plain::Fields(fields_of_files(&self.field)?)
         } else {
             let instead = "use --file FILE, --file - for standard input, or --generate";
             Plain::Single(prompt::hidden_twice(&format!("Value of {name}"), instead)?)
         };
         Ok(value)
     }
+}
+
+/// Fields from words of NAME=FILE.
+fn fields_of_files(words: &[OsString]) -> Result<BTreeMap<FieldName, Zeroizing<Vec<u8>>>> {
+    let mut fields = BTreeMap::new();
+    let mut input = false;
+    for word in words {
+        let at = word.as_bytes().iter().position(|byte| *byte == b'=');
+        let at = at.ok_or_else(|| Failure::usage("--field takes NAME=FILE"))?;
+        let (name, file) = word.as_bytes().split_at(at);
+        let name: FieldName = names::name(OsStr::from_bytes(name))?;
+        let file = Path::new(OsStr::from_bytes(&file[1..]));
+        if file.as_os_str() == "-" && std::mem::replace(&mut input, true) {
+            return Err(Failure::usage("standard input is one field, not two").into());
+        }
+        if fields.contains_key(&name) {
+            return Err(Failure::usage(format!("field {name} comes twice")).into());
+        }
+        fields.insert(name, read_file(file)?);
+    }
+    Ok(fields)
 }
 
 /// A file as an error names it.
@@ -169,7 +199,6 @@ pub fn passphrase(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn one_mebibyte_is_read_and_a_byte_more_is_not() {

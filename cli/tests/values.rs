@@ -86,6 +86,39 @@ fn a_generated_value_is_kept_and_not_shown() {
 }
 
 #[test]
+fn fields_come_from_files_byte_for_byte_and_each_once() {
+    let (played, kept) = keeping();
+    let every: Vec<u8> = (0..=255).collect();
+    let file = played.file("key", &every);
+    let field = |name: &str| format!("{name}={}", file.display());
+    let [key, again, bad] = [field("key.pem"), field("key.pem"), field("../key")];
+    let set = |words: &[&str], input: &[u8]| {
+        let words = [&["secret", "set", "tls"], words].concat();
+        played.deploy_with(&words, input)
+    };
+    set(&["--field", &key, "--field", "cert.pem=-"], b"cert\n").ends(0, &[]);
+    for (words, says) in [
+        (["--field", &key, "--field", &again], "twice"),
+        (["--field", "a=-", "--field", "b=-"], "one field"),
+        (["--field", &key, "--field", "b"], "NAME=FILE"),
+        (["--field", &key, "--field", &bad], "name"),
+        (["--field", &key, "--generate", "20"], "cannot be used with"),
+    ] {
+        set(&words, b"").ends(2, &[says]);
+    }
+    set(&["--field", "a=/no/such/file"], b"").ends(1, &["/no/such/file"]);
+    let kept = kept.lock().unwrap();
+    let [Plain::Fields(fields)] = &kept[..] else {
+        panic!("{} values", kept.len())
+    };
+    let got: Vec<_> = fields
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), &bytes[..]))
+        .collect();
+    assert_eq!(got, [("cert.pem", &b"cert\n"[..]), ("key.pem", &every)]);
+}
+
+#[test]
 fn fields_come_from_json_and_from_lines_and_their_errors_show_nothing() {
     let (played, kept) = keeping();
     let set = |how: &str, text: &str| {

@@ -8,10 +8,20 @@ use crate::programs::{build_folder, workspace};
 
 /// The folder that `packaging/peers.sh` unpacks into, filled.
 pub fn unpacked() -> PathBuf {
+    unpacked_as("peers", "few")
+}
+
+/// The same with all that docs/services.md has a recipe for.
+pub fn services_unpacked() -> PathBuf {
+    unpacked_as("peers-services", "services")
+}
+
+fn unpacked_as(name: &str, which: &str) -> PathBuf {
     // Beside `debug`, as the script's caller in the Makefile has it.
-    let folder = build_folder().parent().unwrap().join("peers");
+    let folder = build_folder().parent().unwrap().join(name);
     let status = Command::new(workspace().join("packaging/peers.sh"))
         .arg(&folder)
+        .arg(which)
         .status()
         .unwrap();
     assert!(status.success(), "packaging/peers.sh failed: {status}");

@@ -21,7 +21,8 @@ use crate::value::Source;
     deploy secret set api_key --file key.txt\n  \
     pass show api | deploy secret set api_key --file -\n  \
     deploy secret set session_key --generate 64\n  \
-    deploy secret set db --from-json db.json")]
+    deploy secret set db --from-json db.json\n  \
+    deploy secret set tls --field cert.pem=web.crt --field key.pem=web.key")]
 pub struct Set {
     /// The secret
     name: OsString,
