@@ -106,6 +106,11 @@ impl Host {
         self.audit.close();
     }
 
+    /// Who a thread is that waits for an answer.
+    pub fn identity_of(&self, tid: u32) -> std::io::Result<sys::reader::Identity> {
+        self.membership.readers().identity_of(tid)
+    }
+
     /// Replaces what `deploy status` warns of.
     pub fn remark(&self, remarks: Vec<String>) {
         *lock(&self.remarks) = remarks;
