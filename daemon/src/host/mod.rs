@@ -13,6 +13,7 @@ mod units;
 mod untold;
 mod versions;
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +26,7 @@ use sys::peer::PeerCredentials;
 use self::lost::Lost;
 use self::take_over::Served;
 use self::untold::Untold;
+use crate::apart::Guard;
 use crate::audit::Audit;
 use crate::housekeeping::Housekeeping;
 use crate::injector::Injector;
@@ -104,6 +106,11 @@ impl Host {
     pub fn close(&self) {
         self.views.answer_no_more();
         self.audit.close();
+    }
+
+    /// Keeps a connection of the credentials socket, should we be killed.
+    pub fn guard(&self, stream: &UnixStream) -> Result<Guard, rustix::io::Errno> {
+        Guard::of(&self.apart, stream)
     }
 
     /// Who a thread is that waits for an answer.

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use crate::host::Host;
 /// Units that are answered at once; others wait in the socket's queue. A reader that takes nothing
 /// keeps one of these for [`WRITE_LIMIT`] at most.
 const THREADS: usize = 8;
-/// systemd takes 1 MiB for all credentials of a unit.
-const TOO_MUCH: usize = 1024 * 1024 + 1;
+/// systemd takes no more for all credentials of a unit.
+const TOO_MUCH: usize = 1024 * 1024;
 
 /// Serves `listener` from threads of its own until the process ends.
 ///
@@ -65,8 +66,7 @@ fn answer(stream: &UnixStream, host: &Host) {
             "credentials socket: uid {} is not believed; systemd asks as root",
             peer.uid
         );
-        host.audit.stranger(&peer, "credentials socket");
-        return refuse(stream);
+        return host.audit.stranger(&peer, "credentials socket");
     }
     let address = stream.peer_addr();
     let name = address.as_ref().ok().and_then(|it| it.as_abstract_name());
@@ -77,7 +77,15 @@ fn answer(stream: &UnixStream, host: &Host) {
             peer.pid
         );
         host.audit.stranger(&peer, "credentials socket");
-        return refuse(stream);
+        return refuse(stream, Some(WRITE_LIMIT));
+    };
+    // Who is not given a value is refused by it, also if we are killed on the way.
+    let guard = match host.guard(stream) {
+        Ok(guard) => guard,
+        Err(error) => {
+            log::error!("{asked}: refused: its connection cannot be kept: {error}");
+            return refuse(stream, Some(WRITE_LIMIT));
+        }
     };
     let mut answer = Answer::find(host, &asked);
     if let Err(error) = answer.witness(host, &peer, &asked) {
@@ -85,29 +93,43 @@ fn answer(stream: &UnixStream, host: &Host) {
     }
     match answer.value {
         Ok(value) => {
-            log::info!(
-                "{asked}: service {} gets version {}",
-                answer.service,
-                answer.version
-            );
-            let taken = stream.set_write_timeout(Some(WRITE_LIMIT));
-            if let Err(error) = taken.and_then(|()| Timed::new(stream).write_all(&value)) {
-                log::warn!("{asked}: not taken: {error}");
+            let (service, version) = (&answer.service, answer.version);
+            log::info!("{asked}: service {service} gets version {version}");
+            if let Err(error) = give(stream, &value) {
+                log::warn!("{asked}: not taken whole: {error}");
+                return;
             }
         }
         Err(why) => {
             log::warn!("{asked}: refused: {}", why.with_mend(&asked));
-            refuse(stream);
+            return;
         }
     }
+    guard.release();
 }
 
-/// More than a credential may have, so that the unit fails instead of getting an empty one. A value is
-/// nowhere in it.
-fn refuse(stream: &UnixStream) {
-    if stream.set_write_timeout(Some(WRITE_LIMIT)).is_ok() {
-        // systemd hangs up as soon as it has had enough.
-        let _ = Timed::new(stream).write_all(&vec![0; TOO_MUCH]);
+/// The value, straight from locked memory, and the end.
+fn give(stream: &UnixStream, value: &Opened) -> io::Result<()> {
+    stream.set_write_timeout(Some(WRITE_LIMIT))?;
+    Timed::new(stream).write_all(value)?;
+    stream.shutdown(Shutdown::Both)
+}
+
+/// More than a credential may have, so that the unit fails instead of getting an empty one, or what it
+/// has got of one so far. A value is nowhere in it. Takes as long as `limit` between two reads.
+pub(crate) fn refuse(stream: &UnixStream, limit: Option<Duration>) {
+    const NOTHING: [u8; 64 * 1024] = [0; 64 * 1024];
+    let mut stream = stream;
+    let mut refuse = || -> io::Result<()> {
+        stream.set_write_timeout(limit)?;
+        for _ in 0..=TOO_MUCH / NOTHING.len() {
+            stream.write_all(&NOTHING)?;
+        }
+        stream.shutdown(Shutdown::Both)
+    };
+    // systemd hangs up as soon as it has had enough.
+    if let Err(error) = refuse() {
+        log::debug!("a refused credential was not read to its end: {error}");
     }
 }
 
