@@ -278,7 +278,7 @@ fn a_name_that_is_not_systemd_s_gets_nothing() {
     assert_eq!(given(&pair, "web.service", "db"), VALUE);
 }
 
-/// Asks as another user; prints how much came, and whether that was zeros alone.
+/// Asks as another user; prints how much came.
 const STRANGER: &str = "
 import socket, sys
 stream = socket.socket(socket.AF_UNIX)
@@ -290,7 +290,7 @@ while True:
     part = stream.recv(1 << 20)
     if not part: break
     got += part
-print(len(got) > 1 << 20, got.strip(b'\\0') == b'')
+print(len(got))
 ";
 
 #[test]
