@@ -173,11 +173,7 @@ impl Audit {
     }
 
     /// Somebody who may not came to this socket.
-    pub fn stranger(&self, peer: &PeerCredentials, socket: &str) {
-        let why = match peer.uid {
-            0 => "no name of systemd's",
-            _ => "no operator",
-        };
+    pub fn stranger(&self, peer: &PeerCredentials, socket: &str, why: &str) {
         let change = Change {
             operator: &format!("uid {}", peer.uid),
             uid: peer.uid,

@@ -25,6 +25,8 @@ use super::{TRIES, WRITE_LIMIT};
 use crate::audit::Unaudited;
 use crate::host::Host;
 
+/// As the audit log calls it.
+const SOCKET: &str = "credentials socket";
 /// Units that are answered at once; others wait in the socket's queue. A reader that takes nothing
 /// keeps one of these for [`WRITE_LIMIT`] at most.
 const THREADS: usize = 8;
@@ -66,7 +68,7 @@ fn answer(stream: &UnixStream, host: &Host) {
             "credentials socket: uid {} is not believed; systemd asks as root",
             peer.uid
         );
-        return host.audit.stranger(&peer, "credentials socket");
+        return host.audit.stranger(&peer, SOCKET, "not root");
     }
     let address = stream.peer_addr();
     let name = address.as_ref().ok().and_then(|it| it.as_abstract_name());
@@ -76,7 +78,8 @@ fn answer(stream: &UnixStream, host: &Host) {
              write LoadCredential=SECRET:/run/deploy/credentials.sock into the unit",
             peer.pid
         );
-        host.audit.stranger(&peer, "credentials socket");
+        host.audit
+            .stranger(&peer, SOCKET, "no name such as systemd's");
         return refuse(stream, Some(WRITE_LIMIT));
     };
     // Who is not given a value is refused by it, also if we are killed on the way.

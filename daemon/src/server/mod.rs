@@ -106,7 +106,7 @@ pub fn start(listener: UnixListener, host: Arc<Host>) -> io::Result<()> {
 fn admit(stream: UnixStream, host: &Arc<Host>, places: &Arc<Places>) {
     let Ok((operator, uid)) = authenticate(&stream, host) else {
         if let Ok(peer) = sys::peer::credentials(&stream) {
-            host.audit.stranger(&peer, "control socket");
+            host.audit.stranger(&peer, "control socket", "no operator");
         }
         return refuse(
             &stream,
