@@ -121,7 +121,7 @@ fn give(stream: &UnixStream, value: &Opened) -> io::Result<()> {
 /// More than a credential may have, so that the unit fails instead of getting an empty one, or what it
 /// has got of one so far. A value is nowhere in it. Takes as long as `limit` between two reads.
 pub(crate) fn refuse(stream: &UnixStream, limit: Option<Duration>) {
-    const NOTHING: [u8; 64 * 1024] = [0; 64 * 1024];
+    static NOTHING: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut stream = stream;
     let mut refuse = || -> io::Result<()> {
         stream.set_write_timeout(limit)?;
