@@ -202,6 +202,8 @@ fn without_a_grant_that_is_pinned_to_the_unit_nothing_is_given_and_the_log_says_
             &[&command(secret, "web.service")],
         );
     }
+    let words = ["SERVICE no_such.key --unit web.service; if that is SECRET.FIELD, of SECRET"];
+    refused(&pair, "web.service", "no_such.key", &words);
     wait::until("the grant to end", || {
         let got = read(connect(&pair, "web.service", "short"));
         (got.len() > TOO_MUCH).then_some(())

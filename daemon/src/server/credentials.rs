@@ -183,7 +183,11 @@ impl Refused {
                     format!("{why}; give it anew: deploy secret grant {words}")
                 }
                 (None, Denied::NotGranted) => {
-                    let words = format!("SERVICE {} --unit {unit}", asked.credential);
+                    let field = match asked.credential.contains('.') {
+                        true => "; if that is SECRET.FIELD, of SECRET",
+                        false => "",
+                    };
+                    let words = format!("SERVICE {} --unit {unit}{field}", asked.credential);
                     format!(
                         "no grant is pinned to this unit and nothing else; give one: deploy secret \
                          grant {words}"
