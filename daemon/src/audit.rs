@@ -172,17 +172,17 @@ impl Audit {
         }
     }
 
-    /// Somebody who is no operator came to the control socket.
-    pub fn stranger(&self, peer: &PeerCredentials) {
+    /// Somebody who may not came to this socket.
+    pub fn stranger(&self, peer: &PeerCredentials, socket: &str, why: &str) {
         let change = Change {
             operator: &format!("uid {}", peer.uid),
             uid: peer.uid,
             pid: u32::try_from(peer.pid).unwrap_or(0),
             act: "connect",
-            what: "control socket",
+            what: socket,
             detail: "",
             outcome: Outcome::Denied,
-            why: "no operator",
+            why,
         };
         if let Err(error) = self.append(&Event::Change(change), false) {
             log::error!("a refused connection is not in the audit log: {error}");

@@ -48,8 +48,8 @@ struct Secretsd {
     /// Why it stays sealed, for `deploy status`.
     remarks: Vec<String>,
     host: Option<Arc<Host>>,
-    /// A control socket of our own; the keeper's is not ours to remove.
-    bound: Option<PathBuf>,
+    /// Sockets of our own; the keeper's are not ours to remove.
+    bound: Vec<PathBuf>,
 }
 
 impl Secretsd {
@@ -63,7 +63,7 @@ impl Secretsd {
             store: None,
             remarks: Vec::new(),
             host: None,
-            bound: None,
+            bound: Vec::new(),
         })
     }
 
@@ -126,19 +126,29 @@ impl Secretsd {
     }
 
     fn control(&mut self) -> anyhow::Result<()> {
-        let path = self.folders.run_dir.join("control.sock");
-        let inherited = sys::process::listen_fds().context("LISTEN_FDS is not as it should be")?;
-        let listener = match inherited.into_iter().find(|(name, _)| name == "control") {
-            Some((_, socket)) => UnixListener::from(socket),
-            None => {
-                let listener = bind(&path).with_context(|| {
-                    format!("cannot bind the control socket {}", path.display())
-                })?;
-                self.bound = Some(path);
-                listener
+        let mut inherited =
+            sys::process::listen_fds().context("LISTEN_FDS is not as it should be")?;
+        let mut listener = |name: &str, mode: u32| -> anyhow::Result<UnixListener> {
+            if let Some(at) = inherited.iter().position(|(given, _)| given == name) {
+                return Ok(inherited.swap_remove(at).1.into());
             }
+            let path = self.folders.run_dir.join(format!("{name}.sock"));
+            let listener = bind(&path, mode)
+                .with_context(|| format!("cannot bind the socket {}", path.display()))?;
+            self.bound.push(path);
+            Ok(listener)
         };
-        server::start(listener, Arc::clone(self.host()?)).context("cannot start a thread")
+        let control = listener("control", 0o660)?;
+        let credentials = listener("credentials", 0o600);
+        server::start(control, Arc::clone(self.host()?)).context("cannot start a thread")?;
+        match credentials {
+            Ok(it) => {
+                server::credentials::start(it, self.host()?).context("cannot start a thread")?;
+            }
+            // A keeper from before there was one does not hold it, and the folder is root's.
+            Err(error) => log::warn!("no unit gets credentials: {error:#}"),
+        }
+        Ok(())
     }
 }
 
@@ -182,7 +192,7 @@ impl Stages for Secretsd {
         match stage {
             Stage::Ready => tell(NotifyState::Stopping),
             Stage::Control => {
-                if let Some(path) = self.bound.take() {
+                for path in self.bound.drain(..) {
                     let _ = std::fs::remove_file(path);
                 }
             }
@@ -233,7 +243,7 @@ fn tell(state: NotifyState<'_>) {
 }
 
 /// In place of what an earlier secretsd left, but not of one that lives.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if UnixStream::connect(path).is_ok() {
@@ -244,7 +254,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         }
         listener => listener?,
     };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 
@@ -257,10 +267,10 @@ mod tests {
     fn a_socket_that_was_left_is_replaced_and_one_that_is_served_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        drop(bind(&path).unwrap());
-        let second = bind(&path).unwrap();
+        drop(bind(&path, 0o660).unwrap());
+        let second = bind(&path, 0o660).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o660);
-        assert!(bind(&path).is_err());
+        assert!(bind(&path, 0o660).is_err());
         drop(second);
     }
 }

@@ -69,15 +69,6 @@ impl Kernel {
     }
 }
 
-/// What the process apart does: tells the kernel what secretsd, who started it, wants it to forget,
-/// until that has ended. See [`sys::apart::serve`].
-///
-/// # Errors
-/// As there.
-pub fn tell_the_kernel() -> io::Result<()> {
-    sys::apart::serve(|messages, device| write_each(messages, device).map(|()| None))
-}
-
 /// Has the kernel drop all that it has of inodes on a connection that nobody serves any more and that
 /// was aborted: a read that waits for an answer would be waited for.
 ///
@@ -98,8 +89,12 @@ pub(crate) fn forget_on_lost(
     Ok(())
 }
 
-/// Writes one message after the other; goes on after a failure, and gives the worst.
-fn write_each(mut messages: &[u8], device: BorrowedFd<'_>) -> Result<(), Errno> {
+/// What the process apart does for secretsd: tells the kernel what it must forget. Writes one message
+/// after the other; goes on after a failure, and gives the worst.
+///
+/// # Errors
+/// The kernel took one not; or what was to be told is no message.
+pub fn tell_the_kernel(mut messages: &[u8], device: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut worst = Ok(());
     while let Some(length) = messages.first_chunk() {
         let length = u32::from_ne_bytes(*length) as usize;

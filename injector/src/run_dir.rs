@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// | path | mode | made by |
 /// |---|---|---|
 /// | `control.sock` | 0660 root:deploy, or root:root | keeper, for secretsd |
+/// | `credentials.sock` | 0600 root | keeper, for secretsd: `LoadCredential=` of systemd asks here |
 /// | `inject.sock` | 0660 root:secretsd's group | keeper, for the injector |
 /// | `notify/{secretsd,injector}` | 0600, its program's user | keeper |
 /// | `views/{secret,config}` | `views` 0700 root | injector: the master mounts |
@@ -33,6 +34,11 @@ impl RunDir {
     /// secretsd's varlink socket.
     pub fn control_socket(&self) -> PathBuf {
         self.0.join("control.sock")
+    }
+
+    /// Where systemd asks secretsd for a unit's credentials.
+    pub fn credentials_socket(&self) -> PathBuf {
+        self.0.join("credentials.sock")
     }
 
     /// The injector's socket.

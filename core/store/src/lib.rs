@@ -11,6 +11,7 @@ mod catalog;
 mod cipher;
 mod clock;
 mod configs;
+mod credential;
 mod deletion;
 mod documents;
 mod envelope;
@@ -47,6 +48,7 @@ pub use backup::{
 };
 pub use cipher::{Cipher, UnknownCipher};
 pub use configs::{Config, MergedConfigs};
+pub use credential::{Credential, NoCredential};
 pub use deletion::Deletion;
 pub use error::{
     ConfigError, Denied, EnvelopeError, FileError, InitError, OpenError, ReadError, RecordError,

@@ -15,6 +15,7 @@ mod units;
 mod untold;
 mod versions;
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +28,7 @@ use sys::peer::PeerCredentials;
 use self::lost::Lost;
 use self::take_over::Served;
 use self::untold::Untold;
+use crate::apart::Guard;
 use crate::audit::Audit;
 use crate::housekeeping::Housekeeping;
 use crate::injector::Injector;
@@ -106,6 +108,16 @@ impl Host {
     pub fn close(&self) {
         self.views.answer_no_more();
         self.audit.close();
+    }
+
+    /// Keeps a connection of the credentials socket, should we be killed.
+    pub fn guard(&self, stream: &UnixStream) -> Result<Guard, rustix::io::Errno> {
+        Guard::of(&self.apart, stream)
+    }
+
+    /// Who a thread is that waits for an answer.
+    pub fn identity_of(&self, tid: u32) -> std::io::Result<sys::reader::Identity> {
+        self.membership.readers().identity_of(tid)
     }
 
     /// Replaces what `deploy status` warns of.

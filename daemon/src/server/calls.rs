@@ -149,13 +149,13 @@ fn dispatch(exchange: &Exchange<'_>) -> io::Result<()> {
 
 /// Writes with a limit on the whole answer: a peer that takes a byte now and then would otherwise
 /// stay for ever.
-struct Timed<'a> {
+pub(super) struct Timed<'a> {
     stream: &'a UnixStream,
     until: Instant,
 }
 
 impl<'a> Timed<'a> {
-    fn new(stream: &'a UnixStream) -> Timed<'a> {
+    pub(super) fn new(stream: &'a UnixStream) -> Timed<'a> {
         Timed {
             stream,
             until: Instant::now() + ANSWER_LIMIT,

@@ -8,6 +8,7 @@ mod audit;
 mod backups;
 mod calls;
 mod config;
+pub(crate) mod credentials;
 mod daemon;
 mod keys;
 mod refusal;
@@ -33,6 +34,8 @@ use crate::host::Host;
 const CONNECTIONS: usize = 64;
 /// Connections at once of one uid other than root; the rest stay free for others.
 const CONNECTIONS_OF_A_UID: usize = 48;
+/// A version that is named by nobody can go between being chosen and being read, under `keep` 0.
+const TRIES: usize = 10;
 /// A peer that does not take an answer within this time is let go.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -103,7 +106,7 @@ pub fn start(listener: UnixListener, host: Arc<Host>) -> io::Result<()> {
 fn admit(stream: UnixStream, host: &Arc<Host>, places: &Arc<Places>) {
     let Ok((operator, uid)) = authenticate(&stream, host) else {
         if let Ok(peer) = sys::peer::credentials(&stream) {
-            host.audit.stranger(&peer);
+            host.audit.stranger(&peer, "control socket", "no operator");
         }
         return refuse(
             &stream,

@@ -13,12 +13,9 @@ use model::FieldName;
 use store::{Operator, Permit, ReadError, SecretBytes, SecretMeta, SetOptions, Value, VersionMeta};
 use zeroize::Zeroizing;
 
-use super::refusal;
+use super::{TRIES, refusal};
 use crate::host::acts::Published;
 use crate::host::{self, Host};
-
-/// A version that is named by nobody can go between being chosen and being read, under `keep` 0.
-const TRIES: usize = 10;
 
 pub(super) fn create(
     host: &Host,

@@ -341,7 +341,10 @@ pub fn apart() -> Arc<Apart> {
 #[ignore = "a process of other tests, which start it"]
 fn tell_the_kernel() {
     if std::env::var_os("FUSE_FS_APART").is_some() {
-        fuse_fs::tell_the_kernel().unwrap();
+        sys::apart::serve(|messages, device| {
+            fuse_fs::tell_the_kernel(messages, device).map(|()| None)
+        })
+        .unwrap();
     }
 }
 

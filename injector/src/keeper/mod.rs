@@ -190,13 +190,14 @@ impl Programs {
         let run_dir = folder.paths();
         folder.make_notify_folder()?;
         let operators = sys::users::group_id("deploy").unwrap_or(0);
-        let control = folder.bind(&run_dir.control_socket(), operators)?;
-        let inject = folder.bind(&run_dir.inject_socket(), account.gid)?;
-        let listen = |name: &str, fd: OwnedFd| vec![(name.to_owned(), fd)];
+        let control = folder.bind(&run_dir.control_socket(), operators, 0o660)?;
+        let credentials = folder.bind(&run_dir.credentials_socket(), 0, 0o600)?;
+        let inject = folder.bind(&run_dir.inject_socket(), account.gid, 0o660)?;
+        let listen = |name: &str, fd: OwnedFd| (name.to_owned(), fd);
         Ok(Programs {
             injector: Program::new(
                 run_dir,
-                listen("inject", inject),
+                vec![listen("inject", inject)],
                 Recipe::Injector {
                     program: injector,
                     run_dir: run_dir.path().to_owned(),
@@ -205,7 +206,10 @@ impl Programs {
             )?,
             secretsd: Program::new(
                 run_dir,
-                listen("control", control),
+                vec![
+                    listen("control", control),
+                    listen("credentials", credentials),
+                ],
                 Recipe::Secretsd {
                     program: secretsd,
                     state_dir: options.state_dir.clone(),

@@ -65,12 +65,12 @@ impl RunFolder {
     }
 
     /// Binds a listening socket in place of what a predecessor left there.
-    pub fn bind(&self, path: &Path, gid: u32) -> Result<OwnedFd, KeeperError> {
+    pub fn bind(&self, path: &Path, gid: u32, mode: u32) -> Result<OwnedFd, KeeperError> {
         let bind = || -> io::Result<OwnedFd> {
             remove_if_there(path)?;
             let socket = UnixListener::bind(path)?;
             chown(path, Some(0), Some(gid))?;
-            std::fs::set_permissions(path, Permissions::from_mode(0o660))?;
+            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
             Ok(socket.into())
         };
         bind().map_err(|source| KeeperError::RunFolder {
@@ -99,7 +99,12 @@ impl RunFolder {
     /// Removes what the keeper made; the folder too, if nobody had it before.
     pub fn remove(self) {
         let run_dir = &self.run_dir;
-        for path in [run_dir.control_socket(), run_dir.inject_socket()] {
+        let sockets = [
+            run_dir.control_socket(),
+            run_dir.credentials_socket(),
+            run_dir.inject_socket(),
+        ];
+        for path in sockets {
             log_failure(&path, remove_if_there(&path));
         }
         log_failure(&run_dir.notify(), std::fs::remove_dir(run_dir.notify()));

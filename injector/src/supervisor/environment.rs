@@ -6,14 +6,17 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use model::Manifest;
+use model::{Manifest, SecretRequest};
 use sys::users::Account;
 
 /// Debian's own for root; the caller's is nobody's promise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// PATH, HOME, USER, LOGNAME, SHELL, LANG, DEPLOY_SERVICE, and TERM where the caller has one; and the
-/// paths that the manifest wants in variables. Whether one of an `optional` secret is there shows
+/// Where programs look that follow systemd's convention.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// PATH, HOME, USER, LOGNAME, SHELL, LANG, DEPLOY_SERVICE, and TERM where the caller has one;
+/// CREDENTIALS_DIRECTORY where there are secrets, if the manifest has no other use for it; and the paths that the manifest wants in variables. Whether one of an `optional` secret is there shows
 /// inside alone, see [`crate::exec`].
 pub(super) fn variables(manifest: &Manifest, account: &Account) -> Vec<(OsString, OsString)> {
     let name = match &account.name {
@@ -32,6 +35,13 @@ pub(super) fn variables(manifest: &Manifest, account: &Account) -> Vec<(OsString
     ];
     if let Some(term) = std::env::var_os("TERM") {
         variables.push(("TERM".into(), term));
+    }
+    let own = |secret: &SecretRequest| {
+        let named = [&secret.env, &secret.env_file];
+        named.into_iter().flatten().any(|name| name == CREDENTIALS)
+    };
+    if !manifest.secrets.is_empty() && !manifest.secrets.iter().any(own) {
+        variables.push((CREDENTIALS.into(), manifest.targets.secret.clone().into()));
     }
     for secret in manifest.secrets.iter().filter(|secret| !secret.optional) {
         if let Some(name) = &secret.env_file {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod boot;
+mod credentials;
 mod install;
 mod package;
 mod remove;

@@ -5,7 +5,8 @@ use tests::wait;
 use crate::{failures, reads_go_on, start_readers, with_secret};
 
 fn states(guest: &tests::Guest) -> String {
-    let units = "secretsd.service deploy-inject.service secretsd.socket deploy-inject.socket";
+    let units = "secretsd.service deploy-inject.service secretsd.socket deploy-inject.socket \
+                 secretsd-credentials.socket";
     guest
         .run(&format!("systemctl is-active {units}"))
         .out()
@@ -24,7 +25,7 @@ fn a_stop_says_what_it_does_takes_secrets_away_and_a_start_gives_them_back() {
         });
         guest.ok(&format!("systemctl stop {stopped}"));
         wait::until("everything to be stopped", || {
-            (states(&guest) == "inactive inactive inactive inactive ").then_some(())
+            (states(&guest) == "inactive ".repeat(5)).then_some(())
         });
         let said = guest
             .run(&format!("journalctl --no-pager -o cat -u {stopped}"))
@@ -43,7 +44,7 @@ fn a_stop_says_what_it_does_takes_secrets_away_and_a_start_gives_them_back() {
 
         guest.ok("systemctl start secretsd");
         wait::until("everything to be started", || {
-            (states(&guest) == "active active active active ").then_some(())
+            (states(&guest) == "active ".repeat(5)).then_some(())
         });
         // The old views are gone and the new ones are there: from here on nothing fails.
         wait::until("a time without a failure", || {

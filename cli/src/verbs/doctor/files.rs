@@ -16,11 +16,12 @@ const NAMED: usize = 3;
 pub fn look(run_dir: &RunDir, state_dir: &Path, status: Option<&StatusReport>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let sockets = [
-        ("control socket", run_dir.control_socket()),
-        ("inner socket", run_dir.inject_socket()),
+        ("control socket", run_dir.control_socket(), 0o660),
+        ("credentials socket", run_dir.credentials_socket(), 0o600),
+        ("inner socket", run_dir.inject_socket(), 0o660),
     ];
-    for (about, path) in sockets {
-        findings.push(mode(about, &path, 0o660));
+    for (about, path, allowed) in sockets {
+        findings.push(mode(about, &path, allowed));
     }
     if !rustix::process::geteuid().is_root() {
         findings.push(
