@@ -7,6 +7,7 @@ mod install;
 mod package;
 mod remove;
 mod stop;
+mod units;
 mod upgrade;
 
 use std::path::PathBuf;
