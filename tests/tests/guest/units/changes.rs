@@ -32,11 +32,15 @@ fn outcomes(guest: &Guest) -> String {
 #[test]
 fn a_signal_goes_to_the_main_process_once_for_a_burst() {
     let guest = guest();
-    manifest(&guest, "web", "on_change: {signal: USR1}\n");
+    guest.ok("printf more | deploy secret set other --file -; deploy secret grant web other");
+    guest.write(
+        "/etc/deploy/web.yaml",
+        "service: web\nsecrets: [db, other]\non_change: {signal: USR1}\n",
+    );
     guest.write("/usr/local/bin/traps", TRAPS);
     guest.write(
         "/etc/systemd/system/web.service",
-        "[Service]\nUser=nobody\nStandardOutput=append:/var/said-%n\nExecStart=/bin/sh /usr/local/bin/traps main\n",
+        "[Service]\nUser=daemon\nStandardOutput=append:/var/said-%n\nExecStart=/bin/sh /usr/local/bin/traps main\n",
     );
     guest.ok("systemctl daemon-reload");
     enable(&guest, "web", "web");
@@ -51,14 +55,14 @@ fn a_signal_goes_to_the_main_process_once_for_a_burst() {
     says(&guest, "web.service", "main usr1 d");
     assert_eq!(said(&guest, "web.service"), ["main usr1 c", "main usr1 d"]);
     // While it cannot be read nothing is done, and afterwards what was left to do.
-    guest.ok("deploy secret revoke web db");
+    guest.ok("deploy secret revoke web other");
     set(&guest, "e");
     wait::until("words of what was not done", || {
         let journal = guest.run(&format!("journalctl --no-pager -o cat -u {helper}"));
         journal.out().contains("skipped").then_some(())
     });
     assert_eq!(said(&guest, "web.service").len(), 2);
-    guest.ok("deploy secret grant web db");
+    guest.ok("deploy secret grant web other");
     set(&guest, "f");
     says(&guest, "web.service", "main usr1 f");
     // Whoever dies is followed by the next one.
@@ -89,12 +93,12 @@ fn a_restart_is_systemds_and_a_command_runs_as_the_user() {
     let told =
         "on_change: {command: [sh, -c, 'echo \"$(id -un) $(cat /secret/db)\" >>/var/told']}\n";
     manifest(&guest, "lacks", told);
-    guest.ok("deploy secret grant lacks db; touch /var/told; chown nobody /var/told");
+    guest.ok("deploy secret grant lacks db; touch /var/told; chown daemon /var/told");
     for (name, service) in [("web", "web"), ("other", "lacks")] {
         unit(
             &guest,
             &format!("{name}.service"),
-            "User=nobody\nProtectSystem=full",
+            "User=daemon\nProtectSystem=full",
         );
         enable(&guest, name, service);
         guest.ok(&format!("systemctl start {name}"));
@@ -112,7 +116,7 @@ fn a_restart_is_systemds_and_a_command_runs_as_the_user() {
     let line = says(&guest, "web.service", "second");
     assert_eq!(instances(&guest)["web.service"], instance_in(&line));
     wait::until("the command", || {
-        (guest.run("cat /var/told").out() == "nobody second\n").then_some(())
+        (guest.run("cat /var/told").out() == "daemon second\n").then_some(())
     });
     // The next life has one that acts, too.
     let helper = "deploy-on-change@web.service.service";

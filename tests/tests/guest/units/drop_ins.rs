@@ -1,6 +1,6 @@
 //! The drop-in itself, and what is wrong with it or with its manifest.
 
-use super::{enable, guest, manifest, nothing_left, says, unit};
+use super::{enable, fails, guest, manifest, nothing_left, says, unit};
 
 const PLACE: &str = "/etc/systemd/system/web.service.d/50-deploy-secrets.conf";
 
@@ -117,10 +117,8 @@ fn what_is_wrong_is_said_by_enable_or_by_the_unit_that_does_not_start() {
     guest.ok("chown root /etc/deploy/web.yaml");
     enable(&guest, "web", "web");
 
-    let fails = |words: &[&str]| {
-        guest.run("systemctl reset-failed web");
-        assert_ne!(guest.run("systemctl start web").code, 0);
-        let status = guest.run("systemctl status --no-pager --full web").out();
+    let does_not_start = |words: &[&str]| {
+        let status = fails(&guest, "web");
         for word in words {
             assert!(status.contains(word), "{word}: {status}");
         }
@@ -128,7 +126,7 @@ fn what_is_wrong_is_said_by_enable_or_by_the_unit_that_does_not_start() {
     };
     // It is read again at each start, and so is who may write it.
     guest.ok("chmod 666 /etc/deploy/web.yaml");
-    fails(&["/etc/deploy/web.yaml", "chmod go-w"]);
+    does_not_start(&["/etc/deploy/web.yaml", "chmod go-w"]);
     assert!(guest.ok("deploy unit status").contains("chmod go-w"));
     guest.ok("chmod 644 /etc/deploy/web.yaml");
     manifest(
@@ -136,16 +134,16 @@ fn what_is_wrong_is_said_by_enable_or_by_the_unit_that_does_not_start() {
         "web",
         "targets: {secret: /run/elsewhere, config: /config}\n",
     );
-    fails(&[
+    does_not_start(&[
         "other targets",
         "deploy unit enable web.service --manifest /etc/deploy/web.yaml",
     ]);
     guest.write("/etc/deploy/web.yaml", "service: web\nsecrets: [db\n");
-    fails(&["web.yaml:"]);
+    does_not_start(&["web.yaml:"]);
     guest.ok("rm /etc/deploy/web.yaml");
-    fails(&["/etc/deploy/web.yaml"]);
+    does_not_start(&["/etc/deploy/web.yaml"]);
     manifest(&guest, "web", "user: stranger\n");
-    fails(&["stranger"]);
+    does_not_start(&["stranger"]);
     manifest(&guest, "web", "");
     guest.ok("systemctl start web");
     says(&guest, "web.service", "hunter2");

@@ -6,7 +6,7 @@ use super::{enable, guest, instance_in, instances, nothing_left, said, says, uni
 fn units_of_every_kind_have_their_view() {
     let guest = guest();
     guest.ok(
-        "useradd --system plain; mkdir -p /srv/small/usr /srv/small/bin /srv/small/lib \
+        "useradd --system plain; useradd --uid 4711 numbered; mkdir -p /srv/small/usr /srv/small/bin /srv/small/lib \
          /srv/small/lib64 /srv/small/proc /srv/small/dev /srv/small/sys /srv/small/tmp /srv/small/run",
     );
     let root = "RootDirectory=/srv/small\nMountAPIVFS=yes\nBindReadOnlyPaths=/usr /bin /lib /lib64";

@@ -8,7 +8,7 @@ use crate::main_pid;
 /// Two units: one process, and two in mount namespaces of their own (`ExecReload=` that lasts).
 fn running() -> Guest {
     let guest = guest();
-    unit(&guest, "web.service", "User=nobody");
+    unit(&guest, "web.service", "User=daemon");
     let lasts = "ExecStartPost=/bin/sh -c 'setsid unshare --mount --propagation slave sh /usr/local/bin/serve \
          >/var/beside 2>&1 &'";
     unit(&guest, "two.service", lasts);

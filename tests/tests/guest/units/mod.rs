@@ -78,6 +78,21 @@ fn says(guest: &Guest, unit: &str, end: &str) -> String {
     })
 }
 
+/// Starts a unit that cannot start, and gives its status. Of Type=simple, `systemctl start` itself
+/// says nothing of what comes after the fork.
+#[track_caller]
+fn fails(guest: &Guest, unit: &str) -> String {
+    let place = std::panic::Location::caller();
+    guest.run(&format!("systemctl reset-failed {unit}"));
+    guest.run(&format!("systemctl start {unit}"));
+    wait::until(&format!("{unit} to fail ({place})"), || {
+        (guest.run(&format!("systemctl is-failed {unit}")).out() == "failed\n").then_some(())
+    });
+    guest
+        .run(&format!("systemctl status --no-pager --full {unit}"))
+        .out()
+}
+
 /// The instances that units have, by unit, as `deploy unit status` says.
 fn instances(guest: &Guest) -> BTreeMap<String, u64> {
     let text = guest.ok("deploy unit status --json");

@@ -4,7 +4,7 @@
 use serde_json::json;
 use tests::{Guest, wait};
 
-use super::{enable, guest, instances, nothing_left};
+use super::{enable, fails, guest, instances, nothing_left};
 use crate::main_pid;
 
 const SITE: &str = "server { listen 443 ssl; ssl_certificate /secret/tls/cert.pem; \
@@ -32,7 +32,8 @@ fn debians_nginx_has_its_certificate_from_the_view_with_the_unit_that_it_comes_w
     let guest = guest();
     guest.install("nginx");
     guest.ok("systemctl stop nginx");
-    guest.write("/etc/nginx/sites-enabled/default", SITE);
+    guest.ok("rm /etc/nginx/sites-enabled/default");
+    guest.write("/etc/nginx/conf.d/tls.conf", SITE);
     set_certificate(&guest, "first");
     guest.write(
         "/etc/deploy/nginx.yaml",
@@ -40,8 +41,7 @@ fn debians_nginx_has_its_certificate_from_the_view_with_the_unit_that_it_comes_w
     );
     // As the documents have it; nobody has granted it yet, so its ExecStartPre does not run.
     enable(&guest, "nginx.service", "nginx");
-    assert_ne!(guest.run("systemctl start nginx").code, 0);
-    let status = guest.run("systemctl status --no-pager --full nginx").out();
+    let status = fails(&guest, "nginx");
     assert!(status.contains("deploy secret grant nginx tls"), "{status}");
     assert!(!status.contains("BIO_new_file"), "{status}");
     guest.ok("deploy secret grant nginx tls && systemctl start nginx");
