@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use control::inner::{InstanceRecord, Origin, Outcome, Reply, ToInjector};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +22,9 @@ use crate::run_dir::RunDir;
 use crate::signals::Signals;
 use crate::unit;
 
+/// Between two looks for an instance.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Why nobody acts on a unit's changes.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
@@ -33,17 +36,27 @@ pub enum FollowError {
     Io(#[from] io::Error),
 }
 
-/// Follows the changes of a unit's instance, until it is told to end. Returns at once if the unit has
-/// no instance, or nothing to do about changes.
+/// Follows the changes of a unit's instance, until it is told to end. Returns if the unit has
+/// no main process, or its manifest nothing to do about changes.
 ///
 /// # Errors
 /// No injector, no such user, or as inotify(7) and poll(2).
 pub fn follow_unit(run_dir: &Path, name: &str) -> Result<(), FollowError> {
     let mut signals = Signals::take_over(&[&ENDING[..], &[libc::SIGCHLD]].concat())?;
     let run_folder = RunDir::new(run_dir);
-    let Some(record) = instance_of(&run_folder, name)? else {
-        log::info!("{name} has no instance");
-        return Ok(());
+    let record = loop {
+        // Of Type=simple a unit is active before it has looked for its view; and the instance of its
+        // last life may be there still.
+        let Some(cgroup_id) = main_process(name).map(|(_, cgroup_id)| cgroup_id) else {
+            return Ok(());
+        };
+        if let Some(record) = instance_of(&run_folder, cgroup_id)? {
+            break record;
+        }
+        if signals.came().iter().any(|signal| ENDING.contains(signal)) {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
     };
     let Some(act) = record.manifest.on_change.clone() else {
         return Ok(());
@@ -109,10 +122,13 @@ pub fn follow_unit(run_dir: &Path, name: &str) -> Result<(), FollowError> {
     Ok(())
 }
 
-fn instance_of(run_dir: &RunDir, name: &str) -> Result<Option<InstanceRecord>, FollowError> {
+/// The instance of a cgroup, once it is whole.
+fn instance_of(run_dir: &RunDir, cgroup_id: u64) -> Result<Option<InstanceRecord>, FollowError> {
     match ask(run_dir, &ToInjector::Instances, &[]) {
         Ok(Reply::Instances { instances }) => Ok(instances.into_iter().find(|one| {
-            matches!(one.origin, Origin::Unit { .. }) && one.unit.as_deref() == Some(name)
+            let number = one.number.to_string();
+            one.origin == Origin::Unit { cgroup_id }
+                && (one.manifest.on_change.is_none() || run_dir.changes().join(number).exists())
         })),
         Ok(_) => Err(FollowError::Start(
             "the injector answers something else".into(),
@@ -121,20 +137,27 @@ fn instance_of(run_dir: &RunDir, name: &str) -> Result<Option<InstanceRecord>, F
     }
 }
 
-/// The main process; of a unit that has none the first one of it that there is.
+/// The main process, and its unit's cgroup.
+fn main_process(name: &str) -> Option<(OwnedFd, u64)> {
+    let text = systemctl(&["show", "--property", "MainPID", "--value", "--", name]).ok()?;
+    let pid = Pid::from_raw(text.trim().parse().ok()?)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let found = unit::look(pid.as_raw_nonzero().get()).ok()??;
+    // What was read is of this process only if it has not ended before.
+    let is_its = found.unit == name && !crate::process::has_ended(&pidfd);
+    is_its.then_some((pidfd, found.cgroup_id))
+}
+
+/// The main process; of a unit that has none just now the first one of it that there is.
 fn process_of(name: &str, record: &InstanceRecord) -> Option<OwnedFd> {
-    let main = || {
-        let text = systemctl(&["show", "--property", "MainPID", "--value", "--", name]).ok()?;
-        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        let found = unit::look(pid.as_raw_nonzero().get()).ok()??;
-        let is_its = record.origin
+    let main = main_process(name);
+    let main = main.filter(|(_, cgroup_id)| {
+        record.origin
             == Origin::Unit {
-                cgroup_id: found.cgroup_id,
-            };
-        is_its.then_some(pidfd)
-    };
-    main().or_else(|| {
+                cgroup_id: *cgroup_id,
+            }
+    });
+    main.map(|(pidfd, _)| pidfd).or_else(|| {
         let first = unit::namespaces(record).into_iter().next()?;
         Some(first.1)
     })

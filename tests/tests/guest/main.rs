@@ -5,6 +5,7 @@
 mod boot;
 mod install;
 mod package;
+mod podman;
 mod remove;
 mod stop;
 mod units;

@@ -72,9 +72,13 @@ fn said(guest: &Guest, unit: &str) -> Vec<String> {
 /// Waits until the last that a unit's main process has said is what `ends` with.
 #[track_caller]
 fn says(guest: &Guest, unit: &str, end: &str) -> String {
-    let place = std::panic::Location::caller();
-    wait::until(&format!("{unit} to say {end:?} ({place})"), || {
+    let found = wait::within(wait::LONG, || {
         said(guest, unit).pop().filter(|line| line.ends_with(end))
+    });
+    found.unwrap_or_else(|| {
+        let status = guest.run(&format!("systemctl status --no-pager --full {unit}"));
+        let said = said(guest, unit);
+        panic!("{unit} does not say {end:?}; {said:?}; {}", status.out())
     })
 }
 
