@@ -106,3 +106,31 @@ fn users_of_its_own_and_a_pin_to_an_image() {
     refused.says(&["image"]);
     no_instance(&guest);
 }
+
+#[test]
+fn explore() {
+    let guest = guest();
+    guest.ok(
+        "deploy secret grant web db; echo containers:100000:1000000 | tee /etc/subuid >/etc/subgid",
+    );
+    for words in [
+        "--privileged",
+        "--cgroups=disabled",
+        "--cgroups=disabled --userns=auto",
+        "--privileged --userns=auto",
+        "--cgroups=disabled --userns=auto --security-opt unmask=ALL",
+        "--cgroups=disabled --userns=auto -v /sys:/sys:ro",
+        "--cgroups=disabled --uidmap 0:100000:65536",
+        "--cgroups=disabled --read-only --read-only-tmpfs=false",
+        "--cgroups=disabled --user 33:33",
+    ] {
+        let said = podman(
+            &guest,
+            &format!("--rm {words} small sh -c 'cat /run/secrets/db; cat /proc/self/cgroup'"),
+        );
+        eprintln!("EXPLORE {said}");
+    }
+    let r = guest.run("useradd -m member; chmod 755 /root; cd /tmp; runuser -u member -- env XDG_RUNTIME_DIR=/tmp podman run --rm --network none --cgroups=disabled --annotation io.deploy.service=web --rootfs /root/small cat /run/secrets/db");
+    eprintln!("EXPLORE {r}");
+    panic!("seen");
+}

@@ -81,7 +81,7 @@ fn every_exec_of_a_unit_sees_the_same_instance_and_a_restart_makes_a_new_one() {
     }
     guest.ok("systemctl stop web");
     let all = said(&guest, "web.service");
-    let stop = all.iter().find(|line| line.starts_with("stop")).unwrap();
+    let stop = all.iter().rfind(|line| line.starts_with("stop")).unwrap();
     assert_eq!(instance_in(stop), before, "{all:?}");
     nothing_left(&guest);
     let readers = guest.ok("deploy audit query --service web --json | grep -c open");
