@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use self::bundle::{Bundle, State};
 use crate::explain::explain;
+use crate::journal;
 use crate::run_dir::RunDir;
 use crate::unit::drop_in;
 
@@ -66,7 +67,17 @@ pub enum HookError {
 /// See [`HookError`].
 pub fn hook(input: impl Read, run_dir: &Path, manifests: &Path) -> Result<(), HookError> {
     let state = State::read(input.take(STATE_MAX))?;
-    let bundle = Bundle::read(&state)?;
+    give(&state, run_dir, manifests).inspect_err(|error| {
+        // crun shows no word of a hook.
+        let words = error.to_string();
+        let words: Vec<_> = words.lines().map(str::trim).collect();
+        let line = format!("container {}: {}", state.id, words.join("; "));
+        journal::tell(state.pid, &line);
+    })
+}
+
+fn give(state: &State, run_dir: &Path, manifests: &Path) -> Result<(), HookError> {
+    let bundle = Bundle::read(state)?;
     let Some(name) = bundle.annotation(SERVICE) else {
         return Ok(());
     };
@@ -89,7 +100,7 @@ pub fn hook(input: impl Read, run_dir: &Path, manifests: &Path) -> Result<(), Ho
         uid,
         gid,
         cgroup: state.cgroup(),
-        root: Some(bundle.root(&state)?),
+        root: Some(bundle.root(state)?),
         container: Some(state.id.clone()),
         image: state.image(),
         again: false,
