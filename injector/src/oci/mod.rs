@@ -81,6 +81,13 @@ fn give(state: &State, run_dir: &Path, manifests: &Path) -> Result<(), HookError
     let Some(name) = bundle.annotation(SERVICE) else {
         return Ok(());
     };
+    // First of all: in the user namespace of a rootless runtime no file is root's.
+    let socket = RunDir::new(run_dir).inject_socket();
+    let no_injector = |why: String| HookError::NoInjector {
+        socket: socket.clone(),
+        why,
+    };
+    let link = Link::connect(&socket).map_err(|error| no_injector(error.to_string()))?;
     let (path, mut manifest) = manifest(manifests, name)?;
     // secretsd knows owners by number alone, and by the host's.
     for secret in &mut manifest.secrets {
@@ -93,7 +100,6 @@ fn give(state: &State, run_dir: &Path, manifests: &Path) -> Result<(), HookError
     let pid = Pid::from_raw(state.pid);
     let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let process = process.ok_or_else(|| runtime("process", "it is gone"))?;
-    let run_dir = RunDir::new(run_dir);
     let question = ToInjector::MakeInstance {
         manifest,
         manifest_path: path,
@@ -105,12 +111,6 @@ fn give(state: &State, run_dir: &Path, manifests: &Path) -> Result<(), HookError
         image: state.image(),
         again: false,
     };
-    let socket = run_dir.inject_socket();
-    let no_injector = |why: String| HookError::NoInjector {
-        socket: socket.clone(),
-        why,
-    };
-    let link = Link::connect(&socket).map_err(|error| no_injector(error.to_string()))?;
     match link.request(&question, &[process.as_fd()]) {
         Ok((Reply::Made { .. }, _)) => Ok(()),
         Ok((
