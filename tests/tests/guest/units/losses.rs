@@ -101,7 +101,7 @@ fn a_stop_of_secretsd_takes_the_view_of_a_unit_and_a_start_gives_it_back() {
     let line = says(&guest, "web.service", "back");
     assert_eq!(instance_in(&line), number);
     // One that is started now is like any other.
-    guest.ok("systemctl restart web");
+    guest.ok("rm /var/said-web.service; systemctl restart web");
     let line = says(&guest, "web.service", "back");
     assert_ne!(instance_in(&line), number);
     guest.ok("systemctl stop web two");
