@@ -80,6 +80,14 @@ pub enum Verb {
         /// The secrets that it must have
         names: Vec<OsString>,
     },
+    /// Act on changes of a systemd unit's secrets; started by deploy-on-change@UNIT.service
+    #[command(hide = true)]
+    OnChange {
+        #[command(flatten)]
+        run: RunDir,
+        /// The unit
+        unit: String,
+    },
     /// Give a container its view: an OCI hook of the kind createRuntime, with the state on standard input
     OciHook {
         #[command(flatten)]

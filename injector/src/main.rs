@@ -52,6 +52,10 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot clean {}", run.run_dir.display()))?,
         Verb::Forget { run } => injector::forget(&run.run_dir)
             .with_context(|| format!("cannot end the views of {}", run.run_dir.display()))?,
+        Verb::OnChange { run, unit } => {
+            injector::supervisor::follow_unit(&run.run_dir, &unit)
+                .with_context(|| format!("nobody acts on changes for {unit}"))?;
+        }
         Verb::OciHook { run, manifests } => {
             injector::oci::hook(std::io::stdin(), &run.run_dir, &manifests)?;
         }

@@ -171,6 +171,23 @@ impl Guest {
         to
     }
 
+    /// Installs a program of Debian's with all that it needs; `make guests` has fetched them.
+    #[track_caller]
+    pub fn install(&self, name: &str) {
+        let debs = Path::new(&format!("{TREE}-debs")).join(name);
+        let found = std::fs::read_dir(&debs);
+        let found = found.unwrap_or_else(|_| panic!("no {}: run `make guests`", debs.display()));
+        let all: Vec<_> = found.map(|deb| self.copy(&deb.unwrap().path())).collect();
+        let mut install = self.command(&format!(
+            "DEBIAN_FRONTEND=noninteractive dpkg --install {0} && rm {0}",
+            all.join(" ")
+        ));
+        // Longer than what a test waits for.
+        let said = install.output().unwrap();
+        let words = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success(), "{words}");
+    }
+
     fn end(&mut self) {
         let Some(mut boot) = self.boots.take() else {
             return;

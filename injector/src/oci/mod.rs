@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use self::bundle::{Bundle, State};
 use crate::explain::explain;
+use crate::journal;
 use crate::run_dir::RunDir;
 use crate::unit::drop_in;
 
@@ -66,10 +67,27 @@ pub enum HookError {
 /// See [`HookError`].
 pub fn hook(input: impl Read, run_dir: &Path, manifests: &Path) -> Result<(), HookError> {
     let state = State::read(input.take(STATE_MAX))?;
-    let bundle = Bundle::read(&state)?;
+    give(&state, run_dir, manifests).inspect_err(|error| {
+        // crun shows no word of a hook.
+        let words = error.to_string();
+        let words: Vec<_> = words.lines().map(str::trim).collect();
+        let line = format!("container {}: {}", state.id, words.join("; "));
+        journal::tell(state.pid, &line);
+    })
+}
+
+fn give(state: &State, run_dir: &Path, manifests: &Path) -> Result<(), HookError> {
+    let bundle = Bundle::read(state)?;
     let Some(name) = bundle.annotation(SERVICE) else {
         return Ok(());
     };
+    // First of all: in the user namespace of a rootless runtime no file is root's.
+    let socket = RunDir::new(run_dir).inject_socket();
+    let no_injector = |why: String| HookError::NoInjector {
+        socket: socket.clone(),
+        why,
+    };
+    let link = Link::connect(&socket).map_err(|error| no_injector(error.to_string()))?;
     let (path, mut manifest) = manifest(manifests, name)?;
     // secretsd knows owners by number alone, and by the host's.
     for secret in &mut manifest.secrets {
@@ -82,24 +100,17 @@ pub fn hook(input: impl Read, run_dir: &Path, manifests: &Path) -> Result<(), Ho
     let pid = Pid::from_raw(state.pid);
     let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let process = process.ok_or_else(|| runtime("process", "it is gone"))?;
-    let run_dir = RunDir::new(run_dir);
     let question = ToInjector::MakeInstance {
         manifest,
         manifest_path: path,
         uid,
         gid,
         cgroup: state.cgroup(),
-        root: Some(bundle.root(&state)?),
+        root: Some(bundle.root(state)?),
         container: Some(state.id.clone()),
         image: state.image(),
         again: false,
     };
-    let socket = run_dir.inject_socket();
-    let no_injector = |why: String| HookError::NoInjector {
-        socket: socket.clone(),
-        why,
-    };
-    let link = Link::connect(&socket).map_err(|error| no_injector(error.to_string()))?;
     match link.request(&question, &[process.as_fd()]) {
         Ok((Reply::Made { .. }, _)) => Ok(()),
         Ok((

@@ -148,6 +148,15 @@ impl Injector {
                 found.manifest.display()
             )));
         }
+        if manifest.on_change.is_some() && !found.on_change {
+            let words = format!(
+                "nothing is done on_change: it came into {0} later; deploy unit enable {1} --manifest {0}",
+                found.manifest.display(),
+                in_unit.unit
+            );
+            log::warn!("{}: {words}", in_unit.unit);
+            journal::tell(pid, &words);
+        }
         let (uid, gid) = user(&manifest, found.user.as_ref())?;
         // secretsd knows owners by number alone.
         for secret in &mut manifest.secrets {

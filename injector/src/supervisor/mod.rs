@@ -5,6 +5,7 @@
 mod command;
 mod detach;
 mod environment;
+mod for_unit;
 mod instance;
 mod life;
 mod on_change;
@@ -25,6 +26,7 @@ use control::inner::InstanceRecord;
 use model::{Manifest, ServiceName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub use self::for_unit::{FollowError, follow_unit};
 use self::life::{Life, StartError};
 use self::policy::BackOff;
 pub use self::preview::{Preview, preview, uid_of};

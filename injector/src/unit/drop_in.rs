@@ -25,6 +25,8 @@ pub struct DropIn {
     pub targets: Targets,
     /// The run folder.
     pub run_dir: PathBuf,
+    /// Somebody acts on changes: deploy-on-change@.service.
+    pub on_change: bool,
 }
 
 /// The user of a unit.
@@ -173,6 +175,7 @@ impl DropIn {
                 config: folder("Config", "Config= in [X-Deploy]")?,
             },
             run_dir: folder("RunDir", "RunDir= in [X-Deploy]")?,
+            on_change: value("OnChange").is_some_and(|word| word == "yes"),
         })
     }
 }
@@ -194,11 +197,17 @@ impl fmt::Display for DropIn {
             Some(User::Dynamic(user)) => writeln!(f, "DynamicUser={user}")?,
             None => {}
         }
+        writeln!(f, "Secrets={secret}\nConfig={config}\nRunDir={run_dir}")?;
+        if self.on_change {
+            writeln!(f, "OnChange=yes")?;
+        }
+        writeln!(f, "\n[Unit]\nWants=deploy-inject.service secretsd.service")?;
+        if self.on_change {
+            writeln!(f, "Wants=deploy-on-change@%n.service")?;
+        }
         write!(
             f,
-            "Secrets={secret}\nConfig={config}\nRunDir={run_dir}\n\n\
-             [Unit]\nWants=deploy-inject.service secretsd.service\n\
-             After=deploy-inject.service secretsd.service\n\n\
+            "After=deploy-inject.service secretsd.service\n\n\
              [Service]\nBindReadOnlyPaths={run_dir}/views/secret/%n:{secret}\n\
              BindReadOnlyPaths={run_dir}/views/config/%n:{config}\n"
         )
@@ -220,6 +229,7 @@ mod tests {
                 config: "/config".into(),
             },
             run_dir: "/run/deploy".into(),
+            on_change: false,
         }
     }
 
@@ -232,10 +242,14 @@ mod tests {
         ] {
             let one = drop_in(user);
             one.check().unwrap();
-            assert_eq!(
-                DropIn::parse(Path::new("x"), &one.to_string()).unwrap(),
-                one
-            );
+            for on_change in [false, true] {
+                let one = DropIn {
+                    on_change,
+                    ..one.clone()
+                };
+                let read = DropIn::parse(Path::new("x"), &one.to_string()).unwrap();
+                assert_eq!(read, one);
+            }
         }
         let other = DropIn::parse(Path::new("x"), "[Service]\nManifest=/x\n");
         assert!(matches!(other, Err(DropInError::Lacks { .. })));

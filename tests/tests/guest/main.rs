@@ -6,8 +6,10 @@ mod boot;
 mod credentials;
 mod install;
 mod package;
+mod podman;
 mod remove;
 mod stop;
+mod units;
 mod upgrade;
 
 use std::path::PathBuf;

@@ -182,6 +182,6 @@ fn both_units_are_as_confined_as_the_documents_say() {
     );
     assert_eq!(unknown.out(), "");
     guest.ok(
-        "systemd-analyze verify --man=no secretsd.service deploy-inject.service deploy@x.service",
+        "systemd-analyze verify --man=no secretsd.service deploy-inject.service deploy@x.service deploy-on-change@secretsd.service.service",
     );
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use injector::unit::drop_in::{self, DropIn, User};
-use model::{Manifest, OnChange};
+use model::Manifest;
 use serde_json::json;
 
 use super::{Place, apparmor, require_ours, systemd, unit_name, written};
@@ -64,6 +64,7 @@ pub fn enable(args: &Enable, context: &Context) -> Result<()> {
         manifest: path,
         targets: manifest.targets.clone(),
         run_dir: std::path::absolute(context.run_dir.path())?,
+        on_change: manifest.on_change.is_some(),
     };
     drop_in
         .check()
@@ -128,11 +129,14 @@ fn remarks(manifest: &Manifest, shown: &systemd::Shown, drop_in: &DropIn) -> Vec
     if manifest.secrets.iter().any(|secret| secret.env.is_some()) {
         remarks.push("`env` is not set for units: read the file".to_owned());
     }
-    match &manifest.on_change {
-        None | Some(OnChange::Signal(_) | OnChange::Restart) => {}
-        Some(OnChange::Command(_)) => {
-            remarks.push("`on_change` with a command is not done for units".to_owned());
-        }
+    if manifest.secrets.iter().any(|one| one.env_file.is_some()) {
+        remarks.push("`env_file` is not set for units: add Environment= to the unit".to_owned());
+    }
+    if manifest.secrets.iter().any(|one| one.target.is_some()) {
+        let secret = drop_in.targets.secret.display();
+        remarks.push(format!(
+            "a `target` of one secret is not shown in units: it is below {secret} alone"
+        ));
     }
     let targets = [&*drop_in.targets.secret, &*drop_in.targets.config];
     remarks.extend(apparmor::advice(shown, targets));
