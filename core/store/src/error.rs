@@ -70,7 +70,8 @@ pub enum OpenError {
     /// The store is of another format; nothing of it was read.
     #[error(
         "{}: the store has format {found}, and this version knows format {known} alone; run the \
-         version that wrote it, or a later one", path.display()
+         version that wrote it, or a later one; if no other version ever did, it is damaged: \
+         `deploy restore`", path.display()
     )]
     Format {
         /// STORE.
