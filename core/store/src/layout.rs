@@ -401,7 +401,7 @@ mod tests {
             let refused = read(&bad).unwrap_err();
             assert!(matches!(refused, OpenError::Damaged { .. }), "{bad}");
         }
-        // Of another format, whatever else is in it: both are named, and no damage is spoken of.
+        // Of another format, whatever else is in it: both are named, and damage is what else it may be.
         for later in [
             good.replace("format 1", "format 2"),
             format!("{TITLE}\nformat 2\nx"),
@@ -411,7 +411,10 @@ mod tests {
                 words.contains("has format 2, and this version knows format 1"),
                 "{words}"
             );
-            assert!(!words.contains("restore"), "{words}");
+            assert!(
+                words.ends_with("it is damaged: `deploy restore`"),
+                "{words}"
+            );
         }
     }
 }
