@@ -25,12 +25,18 @@ pub(super) struct Slot {
     pub every_read: bool,
     /// The instance was made, or might have been, without it.
     pub optional: bool,
-    mode: Option<u16>,
-    owner: Option<(u32, u32)>,
+    /// Boxed: of a million slots few have one.
+    own: Option<Box<Own>>,
     /// The number of its file, or of the folder of its fields.
     pub entry: u16,
     /// The numbers of its fields.
     pub fields: Vec<(FieldName, u16)>,
+}
+
+/// What a secret's files have of their own.
+struct Own {
+    mode: Option<u16>,
+    owner: Option<(u32, u32)>,
 }
 
 impl Slot {
@@ -96,8 +102,12 @@ impl Instance {
                 permit: None,
                 every_read: spec.every_read,
                 optional: spec.optional,
-                mode: spec.mode,
-                owner: spec.owner,
+                own: (spec.mode.is_some() || spec.owner.is_some()).then(|| {
+                    Box::new(Own {
+                        mode: spec.mode,
+                        owner: spec.owner,
+                    })
+                }),
                 entry: 0,
                 fields: Vec::new(),
             }
@@ -266,7 +276,7 @@ impl Instance {
     }
 
     fn owner_of(&self, slot: Option<&Slot>) -> (u32, u32) {
-        let own = slot.and_then(|slot| slot.owner);
+        let own = slot.and_then(|slot| slot.own.as_ref()?.owner);
         own.unwrap_or((self.uid, self.gid))
     }
 
@@ -276,7 +286,11 @@ impl Instance {
         Attr {
             uid,
             gid,
-            mode: slot.mode.unwrap_or(self.modes.file),
+            mode: slot
+                .own
+                .as_ref()
+                .and_then(|own| own.mode)
+                .unwrap_or(self.modes.file),
             ..self.file(ino, size, changed)
         }
     }
