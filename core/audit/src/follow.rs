@@ -73,49 +73,36 @@ impl Follow {
     /// # Errors
     /// The folder or a file cannot be read, or `each` failed: then it was not given that entry.
     pub fn read(&mut self, mut each: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
-        // Nothing more comes into the segment that is read.
-        let mut is_over = false;
+        // Where the next segment begins, once there is one.
+        let mut next = None;
         loop {
-            if self.at.is_none() && !self.next_segment(0)? {
-                return Ok(());
+            if self.at.is_none() {
+                self.at = self.first_begun(0)?;
             }
             let Some(place) = &mut self.at else {
                 return Ok(());
             };
             self.bytes.resize(CHUNK, 0);
             let length = place.file.read_at(&mut self.bytes, place.offset as u64)?;
-            let read = place.take(&self.bytes[..length], &mut each)?;
-            if read > 0 {
-                is_over = false;
+            if place.take(&self.bytes[..length], &mut each)? > 0 {
                 continue;
             }
-            let next = place.number + 1;
-            // Another one is begun after this one's last entry, which may have come since we looked.
-            if is_over {
-                is_over = false;
-                if !self.next_segment(next)? {
-                    return Ok(());
-                }
-            } else if self.is_begun(next)? {
-                is_over = true;
-            } else {
+            let number = place.number + 1;
+            if next.is_some() {
+                self.at = next.take();
+                continue;
+            }
+            // Another one is begun after this one's last entry, which may have come since we looked:
+            // so this one is read once more.
+            next = self.first_begun(number)?;
+            if next.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Is there a segment from `number` on that was begun?
-    fn is_begun(&self, number: u64) -> io::Result<bool> {
-        for later in segment::list(&self.folder)? {
-            if later >= number && segment::header(&self.folder, later)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Goes over to the first segment from `number` on that was begun, if there is one.
-    fn next_segment(&mut self, number: u64) -> io::Result<bool> {
+    /// Where the first segment from `number` on begins that was begun, if there is one.
+    fn first_begun(&self, number: u64) -> io::Result<Option<Place>> {
         for number in segment::list(&self.folder)?
             .into_iter()
             .filter(|one| *one >= number)
@@ -125,19 +112,18 @@ impl Follow {
             };
             match File::open(segment::path(&self.folder, number)) {
                 Ok(file) => {
-                    self.at = Some(Place {
+                    return Ok(Some(Place {
                         file,
                         number,
                         offset: HEADER,
                         last: header.before(),
-                    });
-                    return Ok(true);
+                    }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 
