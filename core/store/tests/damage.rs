@@ -41,22 +41,16 @@ fn a_flipped_bit_is_recovered_whole_or_refused_by_name() {
             .iter()
             .rposition(|byte| *byte != 0)
             .map_or(0, |at| at + 1);
-        let mut all: Vec<_> = (0..used)
-            .flat_map(|at| (0..8).map(move |bit| (at, bit)))
-            .collect();
+        let mut all: Vec<_> = (0..used * 8).collect();
         let beyond = (used..bytes.len()).step_by(512);
         all.extend(beyond.map(|at| {
-            (
-                at + random.below(512.min(bytes.len() - at)),
-                random.below(8),
-            )
+            let at = at + random.below(512.min(bytes.len() - at));
+            at * 8 + random.below(8)
         }));
         let many = rounds(if used < 512 { used } else { 300 }, all.len());
-        for (at, bit) in random.pick(all, many) {
-            let mut bad = good.clone();
-            bad.0.get_mut(name).unwrap()[at] ^= 1 << bit;
-            let when = format!("{file} byte {at} bit {bit}");
-            if let Some(refusal) = tries.damage(&bad, &when) {
+        for bit in random.pick(all, many) {
+            let (when, refusal) = tries.flip(good, file, bit);
+            if let Some(refusal) = refusal {
                 assert!(is_named(&refusal, file), "{when}: {refusal}");
             }
         }
@@ -93,10 +87,7 @@ fn without_an_index_a_flipped_bit_of_journal_or_snapshot_is_refused() {
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
         let all: Vec<_> = (0..used * 8).collect();
         for bit in random.pick(all, rounds(200, used * 8)) {
-            let mut bad = good.clone();
-            bad.bytes(file)[bit / 8] ^= 1 << (bit % 8);
-            let when = format!("{file} byte {} bit {}", bit / 8, bit % 8);
-            let refusal = tries.damage(&bad, &when);
+            let (when, refusal) = tries.flip(&good, file, bit);
             let refusal = refusal.unwrap_or_else(|| panic!("{when}: it is not seen"));
             assert!(refusal.contains(file), "{when}: {refusal}");
         }
@@ -119,10 +110,7 @@ fn a_damaged_keys_file_opens_by_no_passphrase() {
     let mut tries = Tries::of((&good, truth)).by_passphrase(WORDS);
     let all: Vec<_> = (0..used * 8).collect();
     for bit in random.pick(all, rounds(40, used * 8)) {
-        let mut bad = good.clone();
-        bad.bytes("/keys")[bit / 8] ^= 1 << (bit % 8);
-        let when = format!("keys byte {} bit {}", bit / 8, bit % 8);
-        let refusal = tries.damage(&bad, &when);
+        let (when, refusal) = tries.flip(&good, "/keys", bit);
         let refusal = refusal.unwrap_or_else(|| panic!("{when}: it is not seen"));
         // Of its own slot a passphrase cannot tell which of the two is wrong.
         let is_named = refusal.contains("/keys") || refusal.contains("`keys` is damaged");
@@ -143,14 +131,10 @@ fn without_the_other_slots_a_damaged_key_file_is_named() {
     good.take("third.key");
     let mut tries = Tries::of((&good, truth));
     let bytes = good.clone().bytes("file-slot.key").len();
-    let all: Vec<_> = (0..bytes)
-        .flat_map(|at| (0..8).map(move |bit| (at, bit)))
-        .collect();
-    for (at, bit) in random.pick(all, rounds(150, bytes * 8)) {
-        let mut bad = good.clone();
-        bad.bytes("file-slot.key")[at] ^= 1 << bit;
-        let when = format!("byte {at} bit {bit}");
-        if let Some(refusal) = tries.damage(&bad, &when) {
+    let all: Vec<_> = (0..bytes * 8).collect();
+    for bit in random.pick(all, rounds(150, bytes * 8)) {
+        let (when, refusal) = tries.flip(&good, "file-slot.key", bit);
+        if let Some(refusal) = refusal {
             assert!(refusal.contains("file-slot.key"), "{when}: {refusal}");
         }
     }

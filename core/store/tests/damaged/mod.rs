@@ -212,6 +212,16 @@ impl<'a> Tries<'a> {
         })
     }
 
+    /// The same of one bit of a file, by its number; gives what was flipped, too.
+    pub fn flip(&mut self, good: &Image, file: &str, bit: usize) -> (String, Option<String>) {
+        let (at, bit) = (bit / 8, bit % 8);
+        let mut bad = good.clone();
+        bad.bytes(file)[at] ^= 1 << bit;
+        let when = format!("{file} byte {at} bit {bit}");
+        let refusal = self.damage(&bad, &when);
+        (when, refusal)
+    }
+
     /// The same where something else than the truth may be found; `judge` says whether it may.
     pub fn damage_to(
         &mut self,
