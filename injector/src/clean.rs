@@ -13,7 +13,8 @@ use crate::mounts::{Mount, Mounts};
 use crate::plan::Step;
 use crate::registry::Registry;
 use crate::run_dir::RunDir;
-use crate::{folders, process, unit};
+use crate::unit::UnitCgroup;
+use crate::{folders, process};
 
 /// A mount may lie over another one that a killed predecessor left; more than this is no accident.
 const LAYERS: usize = 64;
@@ -113,7 +114,7 @@ pub(crate) fn live_process(record: &InstanceRecord) -> Option<OwnedFd> {
 /// Has it not ended?
 pub(crate) fn lives(record: &InstanceRecord) -> bool {
     match record.origin {
-        Origin::Unit { .. } => unit::lives(record),
+        Origin::Unit { .. } => UnitCgroup::of(record).is_some(),
         Origin::Supervisor | Origin::Container { .. } => live_process(record).is_some(),
     }
 }

@@ -27,6 +27,7 @@ mod folders;
 mod installed;
 mod journal;
 mod notify;
+mod owners;
 mod plan;
 mod process;
 mod registry;

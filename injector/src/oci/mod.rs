@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use self::bundle::{Bundle, State};
 use crate::explain::explain;
 use crate::journal;
+use crate::owners;
 use crate::run_dir::RunDir;
 use crate::unit::drop_in;
 
@@ -89,13 +90,7 @@ fn give(state: &State, run_dir: &Path, manifests: &Path) -> Result<(), HookError
     };
     let link = Link::connect(&socket).map_err(|error| no_injector(error.to_string()))?;
     let (path, mut manifest) = manifest(manifests, name)?;
-    // secretsd knows owners by number alone, and by the host's.
-    for secret in &mut manifest.secrets {
-        if let Some(owner) = &mut secret.owner {
-            let (uid, gid) = bundle.user(Some(owner))?;
-            *owner = format!("{uid}:{gid}");
-        }
-    }
+    owners::by_number(&mut manifest, |owner| bundle.user(Some(owner)))?;
     let (uid, gid) = bundle.user(manifest.user.as_deref())?;
     let pid = Pid::from_raw(state.pid);
     let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());

@@ -203,7 +203,7 @@ impl Injector {
             let live = lock(&self.instances.live);
             live.get(&number).and_then(|one| match &one.life {
                 Life::Supervised(service, _) => Some((Arc::clone(service), one.record.clone())),
-                Life::Container(_) | Life::Unit => None,
+                Life::Container(_) | Life::Unit(_) => None,
             })
         };
         if let Some((service, record)) = service {

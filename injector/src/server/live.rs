@@ -5,12 +5,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use control::inner::{InstanceRecord, Origin};
+use control::inner::{InstanceRecord, Origin, RingTarget};
 use sys::lock::lock;
 
 use crate::registry::Registry;
 use crate::run_dir::RunDir;
-use crate::{clean, process, unit};
+use crate::unit::UnitCgroup;
+use crate::{clean, process};
 
 /// An instance of which this injector knows.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) enum Life {
     /// A container's first process.
     Container(Arc<OwnedFd>),
     /// A unit's cgroup.
-    Unit,
+    Unit(Arc<UnitCgroup>),
 }
 
 impl Life {
@@ -36,7 +37,10 @@ impl Life {
     fn of(record: &InstanceRecord) -> Option<Life> {
         let process = || clean::live_process(record).map(Arc::new);
         match record.origin {
-            Origin::Unit { .. } => unit::lives(record).then_some(Life::Unit),
+            Origin::Unit { .. } => {
+                let cgroup = UnitCgroup::of(record).map(Arc::new);
+                cgroup.map(Life::Unit)
+            }
             Origin::Container { .. } => process().map(Life::Container),
             Origin::Supervisor => process().map(|process| {
                 let supervisor = supervisor_of(record.pid).map(Arc::new);
@@ -50,7 +54,7 @@ impl Life {
         match self {
             Life::Supervised(service, supervisor) => [Some(service), supervisor.as_ref()],
             Life::Container(service) => [Some(service), None],
-            Life::Unit => [None, None],
+            Life::Unit(_) => [None, None],
         }
     }
 }
@@ -62,8 +66,8 @@ impl Live {
             Life::Supervised(process, _) | Life::Container(process) => {
                 vec![(self.record.clone(), Arc::clone(process))]
             }
-            Life::Unit => {
-                let found = unit::namespaces(&self.record).into_iter();
+            Life::Unit(cgroup) => {
+                let found = cgroup.namespaces(&self.record).into_iter();
                 found
                     .map(|(record, process)| (record, Arc::new(process)))
                     .collect()
@@ -115,6 +119,13 @@ impl Instances {
     /// The numbers of all.
     pub fn numbers(&self) -> Vec<u32> {
         lock(&self.live).keys().copied().collect()
+    }
+
+    /// Leaves out what is of no instance that there is: whoever has ended watches nothing.
+    pub fn retain_targets(&self, targets: &mut Vec<RingTarget>) {
+        let live = lock(&self.live);
+        let is_there = |number: u32| live.contains_key(&number);
+        targets.retain(|one| one.instance().is_none_or(is_there));
     }
 
     /// The records of those of `numbers` that have not ended.

@@ -325,9 +325,7 @@ impl Injector {
     }
 
     fn touch(&self, how: Touch, mut targets: Vec<RingTarget>) -> Reply {
-        // Whoever has ended watches nothing; and nothing is owed to whom there is not.
-        let there: BTreeSet<u32> = self.instances.numbers().into_iter().collect();
-        targets.retain(|one| one.instance().is_none_or(|number| there.contains(&number)));
+        self.instances.retain_targets(&mut targets);
         let numbers = self
             .bell
             .touch(&self.apart, &self.connections(), how, targets);

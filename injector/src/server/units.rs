@@ -4,9 +4,10 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control::inner::{InstanceRecord, Origin, RefusedKind, Reply};
+use control::inner::{InstanceRecord, RefusedKind, Reply};
 use model::Manifest;
 use sys::lock::lock;
 
@@ -15,8 +16,8 @@ use super::instances::failed;
 use super::live::Life;
 use crate::explain::explain;
 use crate::registry::FORMAT;
-use crate::unit::{self, InUnit, drop_in};
-use crate::{journal, process};
+use crate::unit::{self, UnitCgroup, drop_in};
+use crate::{journal, owners, process};
 
 /// Between two attempts for a manifest that waits.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -63,8 +64,8 @@ impl Injector {
         let in_unit = i32::try_from(pid)
             .map_err(io::Error::other)
             .and_then(|pid| Ok((pid, unit::look(pid)?)));
-        let (pid, in_unit) = match in_unit {
-            Ok((pid, Some(in_unit))) if in_unit.unit == name => (pid, in_unit),
+        let (pid, cgroup) = match in_unit {
+            Ok((pid, Some((unit, cgroup)))) if unit == name => (pid, Arc::new(cgroup)),
             Ok(_) => {
                 return refused(format!(
                     "process {pid} looks for the view of {name}, and is not in it"
@@ -80,7 +81,7 @@ impl Injector {
                 reply,
                 service,
                 patience,
-            } = self.unit_once(&in_unit, pid, again);
+            } = self.unit_once(name, &cgroup, pid, again);
             again = true;
             let may_change = matches!(
                 &reply,
@@ -101,13 +102,10 @@ impl Injector {
         }
     }
 
-    fn unit_once(&self, in_unit: &InUnit, pid: i32, again: bool) -> Attempt {
+    fn unit_once(&self, name: &str, cgroup: &Arc<UnitCgroup>, pid: i32, again: bool) -> Attempt {
         let _one = lock(&self.units);
         let is_this = |record: &InstanceRecord| {
-            let origin = Origin::Unit {
-                cgroup_id: in_unit.cgroup_id,
-            };
-            record.origin == origin && record.cgroup.as_deref() == Some(in_unit.cgroup.path())
+            record.origin == cgroup.origin() && record.cgroup.as_deref() == Some(cgroup.path())
         };
         let found = self
             .instances
@@ -118,33 +116,38 @@ impl Injector {
                 entries: Vec::new(),
             });
         }
-        match self.draft_unit(in_unit, pid) {
+        match self.draft_unit(name, cgroup, pid) {
             Ok(record) => {
                 let service = record.service.to_string();
                 let patience = record.manifest.wait.unwrap_or(0);
                 let patience = Duration::from_secs(patience.into());
                 Attempt {
                     // systemd attaches it.
-                    reply: self.make_one(record, Life::Unit, again, |_| Ok(())),
+                    reply: self.make_one(record, Life::Unit(Arc::clone(cgroup)), again, |_| Ok(())),
                     service,
                     patience,
                 }
             }
             Err(Wrong(why)) => {
-                let why = format!("{} was not started: {why}", in_unit.unit);
+                let why = format!("{name} was not started: {why}");
                 Attempt::without_manifest(refused(why))
             }
         }
     }
 
-    fn draft_unit(&self, in_unit: &InUnit, pid: i32) -> Result<InstanceRecord, Wrong> {
-        let (_, found) = drop_in::find(Path::new(drop_in::SYSTEM), &in_unit.unit)?;
+    fn draft_unit(
+        &self,
+        name: &str,
+        cgroup: &UnitCgroup,
+        pid: i32,
+    ) -> Result<InstanceRecord, Wrong> {
+        let (_, found) = drop_in::find(Path::new(drop_in::SYSTEM), name)?;
         let mut manifest = drop_in::manifest(&found.manifest)?;
         if manifest.targets != found.targets {
             return Err(Wrong(format!(
                 "{} has other targets than its drop-in; deploy unit enable {} --manifest {}",
                 found.manifest.display(),
-                in_unit.unit,
+                name,
                 found.manifest.display()
             )));
         }
@@ -152,19 +155,13 @@ impl Injector {
             let words = format!(
                 "nothing is done on_change: it came into {0} later; deploy unit enable {1} --manifest {0}",
                 found.manifest.display(),
-                in_unit.unit
+                name
             );
-            log::warn!("{}: {words}", in_unit.unit);
+            log::warn!("{}: {words}", name);
             journal::tell(pid, &words);
         }
         let (uid, gid) = user(&manifest, found.user.as_ref())?;
-        // secretsd knows owners by number alone.
-        for secret in &mut manifest.secrets {
-            if let Some(owner) = &mut secret.owner {
-                let (uid, gid) = account(owner)?;
-                *owner = format!("{uid}:{gid}");
-            }
-        }
+        owners::by_number(&mut manifest, account)?;
         Ok(InstanceRecord {
             format: FORMAT,
             number: self.instances.next_number()?,
@@ -174,12 +171,10 @@ impl Injector {
             pid,
             start_time: process::stat(pid)?.start_time,
             mount_ns: process::mount_namespace(pid)?,
-            cgroup: Some(in_unit.cgroup.path().to_owned()),
-            unit: Some(in_unit.unit.clone()),
+            cgroup: Some(cgroup.path().to_owned()),
+            unit: Some(name.to_owned()),
             image: None,
-            origin: Origin::Unit {
-                cgroup_id: in_unit.cgroup_id,
-            },
+            origin: cgroup.origin(),
             targets: manifest.targets.clone(),
             manifest_path: found.manifest,
             manifest,

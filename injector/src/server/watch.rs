@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Injector;
 use super::live::Life;
-use crate::{notify, unit};
+use crate::notify;
 
 /// How often a lost connection is looked for: it is to be there again within a second. Polling
 /// /dev/fuse itself would be woken by each request that secretsd gets.
@@ -57,21 +57,20 @@ pub(super) fn watch(injector: &Arc<Injector>) -> io::Result<()> {
     loop {
         let mut waiting = Vec::new();
         // The kernel is asked once for all, and nobody waits for the list meanwhile.
-        let live = injector.instances.look(|one| {
-            let unit = matches!(one.life, Life::Unit).then(|| one.record.clone());
-            Some((one.record.number, one.life.clone(), unit))
-        });
-        let all = live.iter().flat_map(|(_, life, _)| life.processes());
+        let live = injector
+            .instances
+            .look(|one| Some((one.record.number, one.life.clone())));
+        let all = live.iter().flat_map(|(_, life)| life.processes());
         let mut ended = ended(all.clone().flatten())?.into_iter();
         let mut has_ended =
             |one: Option<&Arc<OwnedFd>>| one.is_none_or(|_| ended.next() == Some(true));
         let ended: Vec<bool> = all.map(&mut has_ended).collect();
-        for ((number, life, record), ended) in live.into_iter().zip(ended.chunks_exact(2)) {
+        for ((number, life), ended) in live.into_iter().zip(ended.chunks_exact(2)) {
             let [service_ended, supervisor_ended] = [ended[0], ended[1]];
             let due = match life {
                 // Looked at with each pulse: nothing tells of a cgroup that is removed.
-                Life::Unit if record.as_ref().is_some_and(unit::lives) => Due::Wait(Vec::new()),
-                Life::Unit => Due::End(number),
+                Life::Unit(cgroup) if cgroup.is_there() => Due::Wait(Vec::new()),
+                Life::Unit(_) => Due::End(number),
                 Life::Container(_) if service_ended => Due::End(number),
                 Life::Container(service) => Due::Wait(vec![service]),
                 Life::Supervised(service, supervisor) => {

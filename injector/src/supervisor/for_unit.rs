@@ -5,10 +5,9 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use control::inner::{InstanceRecord, Origin, Outcome, Reply, ToInjector};
+use control::inner::{InstanceRecord, Outcome, Reply, ToInjector};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open};
 use sys::cgroup::Cgroup;
@@ -20,7 +19,8 @@ use super::report::Reports;
 use super::{ENDING, RunOptions, environment};
 use crate::run_dir::RunDir;
 use crate::signals::Signals;
-use crate::unit;
+use crate::unit::systemctl::systemctl;
+use crate::unit::{self, UnitCgroup};
 
 /// Between two looks for an instance.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,10 +47,10 @@ pub fn follow_unit(run_dir: &Path, name: &str) -> Result<(), FollowError> {
     let record = loop {
         // Of Type=simple a unit is active before it has looked for its view; and the instance of its
         // last life may be there still.
-        let Some(cgroup_id) = main_process(name).map(|(_, cgroup_id)| cgroup_id) else {
+        let Some((_, cgroup)) = main_process(name) else {
             return Ok(());
         };
-        if let Some(record) = instance_of(&run_folder, cgroup_id)? {
+        if let Some(record) = instance_of(&run_folder, &cgroup)? {
             break record;
         }
         if signals.came().iter().any(|signal| ENDING.contains(signal)) {
@@ -123,11 +123,14 @@ pub fn follow_unit(run_dir: &Path, name: &str) -> Result<(), FollowError> {
 }
 
 /// The instance of a cgroup, once it is whole.
-fn instance_of(run_dir: &RunDir, cgroup_id: u64) -> Result<Option<InstanceRecord>, FollowError> {
+fn instance_of(
+    run_dir: &RunDir,
+    cgroup: &UnitCgroup,
+) -> Result<Option<InstanceRecord>, FollowError> {
     match ask(run_dir, &ToInjector::Instances, &[]) {
         Ok(Reply::Instances { instances }) => Ok(instances.into_iter().find(|one| {
             let number = one.number.to_string();
-            one.origin == Origin::Unit { cgroup_id }
+            one.origin == cgroup.origin()
                 && (one.manifest.on_change.is_none() || run_dir.changes().join(number).exists())
         })),
         Ok(_) => Err(FollowError::Start(
@@ -138,27 +141,25 @@ fn instance_of(run_dir: &RunDir, cgroup_id: u64) -> Result<Option<InstanceRecord
 }
 
 /// The main process, and its unit's cgroup.
-fn main_process(name: &str) -> Option<(OwnedFd, u64)> {
+fn main_process(name: &str) -> Option<(OwnedFd, UnitCgroup)> {
     let text = systemctl(&["show", "--property", "MainPID", "--value", "--", name]).ok()?;
     let pid = Pid::from_raw(text.trim().parse().ok()?)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let found = unit::look(pid.as_raw_nonzero().get()).ok()??;
+    let (unit, cgroup) = unit::look(pid.as_raw_nonzero().get()).ok()??;
     // What was read is of this process only if it has not ended before.
-    let is_its = found.unit == name && !crate::process::has_ended(&pidfd);
-    is_its.then_some((pidfd, found.cgroup_id))
+    let is_its = unit == name && !crate::process::has_ended(&pidfd);
+    is_its.then_some((pidfd, cgroup))
 }
 
 /// The main process; of a unit that has none just now the first one of it that there is.
 fn process_of(name: &str, record: &InstanceRecord) -> Option<OwnedFd> {
     let main = main_process(name);
-    let main = main.filter(|(_, cgroup_id)| {
-        record.origin
-            == Origin::Unit {
-                cgroup_id: *cgroup_id,
-            }
-    });
+    let main = main.filter(|(_, cgroup)| record.origin == cgroup.origin());
     main.map(|(pidfd, _)| pidfd).or_else(|| {
-        let first = unit::namespaces(record).into_iter().next()?;
+        let first = UnitCgroup::of(record)?
+            .namespaces(record)
+            .into_iter()
+            .next()?;
         Some(first.1)
     })
 }
@@ -172,20 +173,7 @@ fn act_by_systemd(name: &str, wanted: Wanted) -> Result<(), String> {
         // It ends us, too: not waited for.
         Wanted::Restart => systemctl(&["--no-block", "restart", "--", name]),
     };
-    said.map(drop)
-}
-
-fn systemctl(words: &[&str]) -> Result<String, String> {
-    let output = Command::new("systemctl")
-        .args(words)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("systemctl: {error}"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => Err(text(&output.stderr)),
-    }
+    said.map(drop).map_err(|error| error.to_string())
 }
 
 /// Our own processes that have ended.

@@ -11,6 +11,7 @@ use sys::users::Account;
 use super::RunOptions;
 use super::life::StartError;
 use crate::explain::explain;
+use crate::owners;
 use crate::run_dir::RunDir;
 
 /// Asks for an instance for a process that waits.
@@ -69,12 +70,9 @@ pub(super) fn make_instance(
 /// The manifest with owners by number: secretsd knows no others.
 pub(super) fn with_owners(manifest: &Manifest) -> Result<Manifest, StartError> {
     let mut manifest = manifest.clone();
-    for secret in &mut manifest.secrets {
-        if let Some(owner) = &secret.owner {
-            let account = account(owner)?;
-            secret.owner = Some(format!("{}:{}", account.uid, account.gid));
-        }
-    }
+    owners::by_number(&mut manifest, |owner| {
+        account(owner).map(|account| (account.uid, account.gid))
+    })?;
     Ok(manifest)
 }
 

@@ -3,6 +3,7 @@
 //! unit on the way counts, and never one below it, which its owner may have named as he likes.
 
 pub mod drop_in;
+pub mod systemctl;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -13,20 +14,19 @@ use sys::cgroup::Cgroup;
 
 use crate::process;
 
-/// The unit that a process is in, by cgroup v2, and the cgroup of it.
+/// The cgroup of a unit, while that is active: another start makes another one.
 #[derive(Debug)]
-pub(crate) struct InUnit {
-    pub unit: String,
-    pub cgroup: Cgroup,
-    /// What that has and no other cgroup of this boot.
-    pub cgroup_id: u64,
+pub(crate) struct UnitCgroup {
+    cgroup: Cgroup,
+    /// What it has and no other cgroup of this boot.
+    id: u64,
 }
 
-/// Where a process is that looks for its unit's view; `None`: in no unit.
+/// Where a process is that looks for its unit's view: the unit, and its cgroup v2; `None`: in no unit.
 ///
 /// # Errors
 /// The process is gone, or there is no cgroup v2.
-pub(crate) fn look(pid: i32) -> io::Result<Option<InUnit>> {
+pub(crate) fn look(pid: i32) -> io::Result<Option<(String, UnitCgroup)>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else {
         return Ok(None);
@@ -35,52 +35,60 @@ pub(crate) fn look(pid: i32) -> io::Result<Option<InUnit>> {
         return Ok(None);
     };
     let cgroup = Cgroup::open(path)?;
-    let cgroup_id = cgroup.id()?;
-    Ok(Some(InUnit {
-        unit,
-        cgroup,
-        cgroup_id,
-    }))
+    let id = cgroup.id()?;
+    Ok(Some((unit, UnitCgroup { cgroup, id })))
 }
 
-/// Is the cgroup of a unit's instance still there?
-pub(crate) fn lives(record: &InstanceRecord) -> bool {
-    let Origin::Unit { cgroup_id } = record.origin else {
-        return false;
-    };
-    let cgroup = record.cgroup.as_deref().map(Cgroup::open);
-    cgroup.is_some_and(|cgroup| {
-        cgroup
-            .and_then(|one| one.id())
-            .is_ok_and(|id| id == cgroup_id)
-    })
-}
-
-/// The processes of a unit's instance, one for each mount namespace, with their pidfds: each Exec of a
-/// unit has a namespace of its own.
-pub(crate) fn namespaces(record: &InstanceRecord) -> Vec<(InstanceRecord, OwnedFd)> {
-    let cgroup = record.cgroup.as_deref().map(Cgroup::open);
-    let pids = cgroup.and_then(|cgroup| cgroup.and_then(|one| one.processes()).ok());
-    let mut found: Vec<(InstanceRecord, OwnedFd)> = Vec::new();
-    for pid in pids.unwrap_or_default() {
-        let one = || {
-            let pidfd = rustix::process::Pid::from_raw(pid)
-                .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())?;
-            let mut own = record.clone();
-            own.pid = pid;
-            own.mount_ns = process::mount_namespace(pid).ok()?;
-            own.start_time = process::stat(pid).ok()?.start_time;
-            (!process::has_ended(&pidfd)).then_some((own, pidfd))
+impl UnitCgroup {
+    /// That of an instance, if it is still there.
+    pub fn of(record: &InstanceRecord) -> Option<UnitCgroup> {
+        let Origin::Unit { cgroup_id: id } = record.origin else {
+            return None;
         };
-        if let Some((own, pidfd)) = one()
-            && found
-                .iter()
-                .all(|(other, _)| other.mount_ns != own.mount_ns)
-        {
-            found.push((own, pidfd));
-        }
+        let cgroup = Cgroup::open(record.cgroup.as_deref()?).ok()?;
+        let found = UnitCgroup { cgroup, id };
+        found.is_there().then_some(found)
     }
-    found
+
+    /// Has it not been removed?
+    pub fn is_there(&self) -> bool {
+        self.cgroup.id().is_ok_and(|id| id == self.id)
+    }
+
+    /// Its path as /proc/PID/cgroup says it after `0::`.
+    pub fn path(&self) -> &str {
+        self.cgroup.path()
+    }
+
+    /// Of an instance that lives as long as this.
+    pub fn origin(&self) -> Origin {
+        Origin::Unit { cgroup_id: self.id }
+    }
+
+    /// Its processes, one for each mount namespace, with their pidfds, and `record` as if made for it:
+    /// each Exec of a unit has a namespace of its own.
+    pub fn namespaces(&self, record: &InstanceRecord) -> Vec<(InstanceRecord, OwnedFd)> {
+        let mut found: Vec<(InstanceRecord, OwnedFd)> = Vec::new();
+        for pid in self.cgroup.processes().unwrap_or_default() {
+            let one = || {
+                let pidfd = rustix::process::Pid::from_raw(pid)
+                    .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())?;
+                let mut own = record.clone();
+                own.pid = pid;
+                own.mount_ns = process::mount_namespace(pid).ok()?;
+                own.start_time = process::stat(pid).ok()?.start_time;
+                (!process::has_ended(&pidfd)).then_some((own, pidfd))
+            };
+            if let Some((own, pidfd)) = one()
+                && found
+                    .iter()
+                    .all(|(other, _)| other.mount_ns != own.mount_ns)
+            {
+                found.push((own, pidfd));
+            }
+        }
+        found
+    }
 }
 
 /// The unit of a process that has not ended; `None`: it is in none.

@@ -1,9 +1,9 @@
 //! What systemd says of units, by systemctl(1).
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use injector::unit::systemctl::{self, SystemctlError};
 
 use crate::failure::Failure;
 
@@ -39,16 +39,12 @@ pub fn reload() -> Result<()> {
 }
 
 fn systemctl(words: &[&str]) -> Result<String> {
-    let output = Command::new("systemctl")
-        .args(words)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run systemctl; is this host run by systemd?")?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        let words = words.join(" ");
-        Err(Failure::failed(format!("systemctl {words}: {}", text(&output.stderr))).into())
-    }
+    systemctl::systemctl(words).map_err(|error| match error {
+        SystemctlError::Run(error) => {
+            anyhow::Error::new(error).context("cannot run systemctl; is this host run by systemd?")
+        }
+        SystemctlError::Said(text) => {
+            Failure::failed(format!("systemctl {}: {text}", words.join(" "))).into()
+        }
+    })
 }
