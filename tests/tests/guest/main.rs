@@ -111,3 +111,11 @@ fn failures(guest: &Guest) -> String {
 fn main_pid(guest: &Guest, unit: &str) -> String {
     guest.ok(&format!("systemctl show -P MainPID {unit}"))
 }
+
+/// The same, once it has one: whoever is to be signalled. 0 would be the whole process group of the
+/// shell that signals, and that is the test program's.
+fn running_pid(guest: &Guest, unit: &str) -> String {
+    tests::wait::until("a process of the unit", || {
+        Some(main_pid(guest, unit)).filter(|pid| pid != "0")
+    })
+}

@@ -5,7 +5,7 @@ use std::process::Command;
 use tests::command::run;
 use tests::wait;
 
-use crate::{failures, main_pid, package, reads_go_on, start_readers, with_secret};
+use crate::{failures, main_pid, package, reads_go_on, running_pid, start_readers, with_secret};
 
 const UNITS: [&str; 2] = ["secretsd.service", "deploy-inject.service"];
 
@@ -95,7 +95,7 @@ fn no_read_fails_when_both_are_killed_restarted_or_asked_to_end() {
     // More starts than systemd's own limit allows, one right after the other.
     for _ in 0..12 {
         for unit in UNITS {
-            let before = main_pid(&guest, unit);
+            let before = running_pid(&guest, unit);
             guest.ok(&format!("kill -KILL {before}"));
             wait::until("another process", || {
                 let now = main_pid(&guest, unit);
@@ -119,7 +119,7 @@ fn a_program_that_hangs_is_ended_by_the_watchdog_and_its_service_reads_on() {
     guest.ok("systemctl daemon-reload; systemctl restart deploy-inject secretsd");
     start_readers(&guest, "hunter2");
     for unit in UNITS {
-        let before = main_pid(&guest, unit);
+        let before = running_pid(&guest, unit);
         guest.ok(&format!("kill -STOP {before}"));
         wait::until("another process", || {
             let now = main_pid(&guest, unit);

@@ -3,7 +3,7 @@
 use tests::{Guest, wait};
 
 use super::{enable, guest, instance_in, instances, manifest, nothing_left, said, says, unit};
-use crate::main_pid;
+use crate::{main_pid, running_pid};
 
 /// Says each signal that it gets, with the secret of that moment; its child says them, too.
 const TRAPS: &str = r#"#!/bin/sh
@@ -70,7 +70,7 @@ fn a_signal_goes_to_the_main_process_once_for_a_burst() {
     says(&guest, "web.service", "main usr1 f");
     // Whoever dies is followed by the next one.
     for unit in [helper, "secretsd", "deploy-inject"] {
-        let pid = main_pid(&guest, unit);
+        let pid = running_pid(&guest, unit);
         guest.ok(&format!("kill -KILL {pid}"));
         wait::until("the next one", || {
             let next = main_pid(&guest, unit);
@@ -117,8 +117,11 @@ fn a_restart_is_systemds_and_a_command_runs_as_the_user() {
         (main_pid(&guest, "web") != pid && instances(&guest).get("web.service") != Some(&before))
             .then_some(())
     });
-    let line = says(&guest, "web.service", "second");
-    assert_eq!(instances(&guest)["web.service"], instance_in(&line));
+    // The last life may have said it too, before it was ended.
+    wait::until("words of the instance that there is", || {
+        let line = says(&guest, "web.service", "second");
+        (instances(&guest).get("web.service") == Some(&instance_in(&line))).then_some(())
+    });
     wait::until("the command", || {
         (guest.run("cat /var/told").out() == "daemon second\n").then_some(())
     });

@@ -3,7 +3,7 @@
 use tests::{Guest, wait};
 
 use super::{enable, guest, instance_in, instances, nothing_left, said, says, unit};
-use crate::main_pid;
+use crate::{main_pid, running_pid};
 
 /// Two units: one process, and two in mount namespaces of their own (`ExecReload=` that lasts).
 fn running() -> Guest {
@@ -51,7 +51,7 @@ fn a_unit_reads_on_while_both_programs_are_killed() {
         };
         let pids: Vec<_> = units
             .split(' ')
-            .map(|unit| main_pid(&guest, unit))
+            .map(|unit| running_pid(&guest, unit))
             .collect();
         guest.ok(&format!("kill -KILL {}", pids.join(" ")));
         all_see(&guest, &format!("value{round}"));
@@ -63,7 +63,7 @@ fn a_unit_reads_on_while_both_programs_are_killed() {
         assert_eq!(lines.iter().find(|line| !ours(line)), None, "{unit}");
     }
     // Who ends while nobody looks is found by the next one.
-    let pid = main_pid(&guest, "deploy-inject");
+    let pid = running_pid(&guest, "deploy-inject");
     guest.ok(&format!(
         "kill -KILL {pid}; systemctl kill -s KILL web two; systemctl stop web two"
     ));
